@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# make            libraries and the command under build/       make demo     compare on the bundled bank
+# make check      tests (seconds)    make ci   check, then the longer tier: clang, sanitizers, lint
+# make lint | asan | bench | deps | install DESTDIR= PREFIX=   V=1 shows the commands
+VERSION := 0.1.0
+SOVERSION := 0
+PREFIX ?= /usr/local
+B ?= build
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+OPT ?= -O2
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Werror
+CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=$(if $(findstring -O0,$(OPT))$(SAN),0,2)
+CFLAGS += -std=c11 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -fopenmp $(WARN) $(SAN)
+LDFLAGS += -fopenmp $(SAN)
+LAB_LIBS := -ljansson
+LIBM := -lm
+X86 := $(filter x86_64,$(shell uname -m))
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$(2)")
+
+CORE_SRC := $(wildcard kernels/*.c quant/*.c)
+LAB_SRC := $(foreach d,bank model lab report,$(wildcard quant/$(d)/*.c))
+CLI_SRC := $(wildcard quant/cli/*.c)
+TEST_SRC := $(wildcard tests/*.c)
+DATA_SRC := $(wildcard data/*.c)
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+CORE_OBJ := $(call obj,$(CORE_SRC))
+LAB_OBJ := $(call obj,$(LAB_SRC))
+
+.PHONY: all demo check ci lint asan bench deps install clean test-programs
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+all: $(B)/quant $(B)/libquant.so $(B)/libquantlab.so $(B)/libquant.a $(B)/libquantlab.a \
+     $(B)/libquant.pc $(B)/libquantlab.pc $(B)/make_bank
+
+# ---- objects --------------------------------------------------------------------------------
+# "scalar" means scalar: the specification is not vectorized behind its back.
+$(B)/obj/kernels/scalar_%.o: ISA := -fno-tree-vectorize -fno-slp-vectorize
+$(B)/obj/kernels/avx2_%.o: ISA := $(if $(X86),-mavx2 -mf16c)
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -MMD -MP -c -o $@ $<
+
+# ---- libraries ------------------------------------------------------------------------------
+$(B)/libquant.a: $(CORE_OBJ)
+$(B)/libquantlab.a: $(LAB_OBJ)
+$(B)/%.a:
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcsD $@ $^
+
+$(B)/libquant.so: $(CORE_OBJ) quant/libquant.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libquant.so.$(SOVERSION) -Wl,--version-script=quant/libquant.map \
+	  -Wl,-z,defs $(LDFLAGS) -o $@.$(VERSION) $(CORE_OBJ) $(LIBM)
+	$(Q)ln -sf libquant.so.$(VERSION) $(B)/libquant.so.$(SOVERSION) && ln -sf libquant.so.$(VERSION) $@
+$(B)/libquantlab.so: $(LAB_OBJ) $(B)/libquant.so quant/libquantlab.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libquantlab.so.$(SOVERSION) -Wl,--version-script=quant/libquantlab.map \
+	  -Wl,-z,defs $(LDFLAGS) -o $@.$(VERSION) $(LAB_OBJ) -L$(B) -lquant $(LAB_LIBS) $(LIBM)
+	$(Q)ln -sf libquantlab.so.$(VERSION) $(B)/libquantlab.so.$(SOVERSION) && ln -sf libquantlab.so.$(VERSION) $@
+
+$(B)/%.pc: quant/%.pc.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+
+# ---- programs -------------------------------------------------------------------------------
+STATIC := $(B)/libquantlab.a $(B)/libquant.a
+link = $(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(STATIC) $(1) $(LAB_LIBS) $(LIBM)
+$(B)/quant: $(call obj,$(CLI_SRC)) $(STATIC)
+	$(call say,LD,$@)
+	$(call link)
+$(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
+	$(call say,LD,$@)
+	$(call link)
+$(B)/tests/main: $(call obj,$(TEST_SRC)) $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link,-lcunit)
+$(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c)) $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link)
+
+# ---- what people type -----------------------------------------------------------------------
+DEPS := gcc libc6-dev pkg-config liblapacke-dev libopenblas-dev libfftw3-dev libgsl-dev \
+        libcunit1-dev libjansson-dev zlib1g-dev libsqlite3-dev gnuplot-nox
+DEPS_CI := clang libomp-dev clang-tidy
+deps:
+	@sh tests/deps.sh $(DEPS)
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@sh data/demo.sh $(B)/quant
+test-programs: all $(B)/tests/main
+check: deps
+	@$(MAKE) --no-print-directory test-programs
+	$(Q)QUANT=$(B)/quant $(B)/tests/main
+ci: check
+	@sh tests/deps.sh $(DEPS) $(DEPS_CI)
+	@sh tests/ci.sh
+asan:
+	@$(MAKE) --no-print-directory B=build/asan OPT=-O1 \
+	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test-programs
+	$(Q)QUANT=build/asan/quant build/asan/tests/main
+bench: all $(B)/tests/bench
+	$(Q)$(B)/tests/bench
+lint:
+	@sh tests/lint.sh
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
+	for d in . bank model lab report; do install -d $(DESTDIR)$(PREFIX)/include/quant/$$d; \
+	  for h in quant/$$d/*.h quant/$$d/*.def; do case $$h in */internal.h|*/cli/*|*'*'*) ;; \
+	  *) install -m 644 $$h $(DESTDIR)$(PREFIX)/include/quant/$$d/;; esac; done; done
+	install -m 755 $(B)/quant $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(B)/libquant.a $(B)/libquantlab.a $(DESTDIR)$(PREFIX)/lib/
+	for l in libquant libquantlab; do install -m 755 $(B)/$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/ && \
+	  ln -sf $$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$$l.so.$(SOVERSION) && \
+	  ln -sf $$l.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/$$l.so; done
+	install -m 644 $(B)/libquant.pc $(B)/libquantlab.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -m 644 quant/cli/quant.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+clean:
+	rm -rf build
+
+-include $(shell test -d $(B)/obj && find $(B)/obj -name '*.d')

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernels.h - the hot loops: plain pointers, sizes, PODs. They allocate nothing and cannot fail.
+ *
+ * Everything here is private to the library; callers outside use <quant/quant.h>.
+ *
+ * Contract of all operations
+ *   - n counts elements, never bytes; n = 0 is legal and touches nothing.
+ *   - Inputs and outputs never overlap. No alignment is assumed. Nothing outside [0, n) is read
+ *     or written.
+ *   - The scalar version (kernels/scalar_*.c) is the specification; every other level gives the
+ *     same bytes for every input, NaN and infinities included where an operation admits them.
+ *   - Arithmetic is IEEE binary32/64, round to nearest even, no contraction (no FMA anywhere),
+ *     subnormals kept.
+ *
+ * Reductions in floating point run over QK_LANES virtual lanes: element i is added to lane
+ * i mod 64 in order of i, and the lanes are folded as a tree of halves:
+ *     for (h = 32; h; h /= 2) for (j = 0; j < h; j++) lane[j] += lane[j + h];
+ * A level may keep the lanes in any registers it likes; the additions are the same.
+ */
+#ifndef QUANT_KERNELS_H
+#define QUANT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define QK_LANES 64
+
+/* Parameters of one linear region: value = scale * (code - zero); scale >= 0 and finite.
+ * lowest <= zero <= highest, all within [-128, 127]. scale = 0 encodes everything as zero. */
+typedef struct qk_linear {
+    float scale;
+    int32_t zero;
+    int32_t lowest, highest;
+} qk_linear;
+
+/* Energies of a reference w and its copy y, and the largest |w - y|. All sums in double over
+ * QK_LANES lanes; differences are taken in double. For n = 0 all fields are zero. */
+typedef struct qk_fidelity {
+    double ref2;       /* sum of w^2 */
+    double got2;       /* sum of y^2 */
+    double dot;        /* sum of w*y */
+    double err2;       /* sum of (w - y)^2 */
+    double max_abs;    /* max |w - y| */
+    size_t max_index;  /* its first index; 0 when n = 0 */
+} qk_fidelity;
+
+/* max |x|; 0 for n = 0. x must be finite. */
+typedef float qk_absmax_fn(const float *x, size_t n);
+
+/* Smallest and largest of finite x; for n = 0 both are 0. -0 and +0 compare equal; the zero that
+ * is returned is always +0. */
+typedef void qk_minmax_fn(const float *x, size_t n, float *lowest, float *highest);
+
+/* Number of NaN and infinite elements; *first is the index of the first one (n when none). */
+typedef size_t qk_nonfinite_fn(const float *x, size_t n, size_t *first);
+
+/* codes[i] = clamp(rne(x[i] / p.scale) + p.zero, p.lowest, p.highest), an f32 division, as a
+ * two's complement byte. Returns how many elements were clamped (unclamped code out of range).
+ * x finite; the quotient may overflow to infinity, which clamps. scale = 0: codes = zero. */
+typedef size_t qk_encode_linear_fn(const float *x, size_t n, qk_linear p, uint8_t *codes);
+
+/* y[i] = p.scale * (float)(code - p.zero), one f32 product; codes are two's complement bytes.
+ * scale = 0 or code = zero gives +0. */
+typedef void qk_decode_linear_fn(const uint8_t *codes, size_t n, qk_linear p, float *y);
+
+/* Sum over i of (x[i] - y[i])^2 in double over lanes, y being what encode_linear followed by
+ * decode_linear would give. */
+typedef double qk_sse_linear_fn(const float *x, size_t n, qk_linear p);
+
+/* codes[i] = number of thresholds strictly below x[i]; thresholds ascending, m of them, m <= 255.
+ * With threshold j = largest float <= (t_j + t_{j+1})/2 this is the index of the nearest table
+ * entry, ties to the lower one. x finite. */
+typedef void qk_assign_codebook_fn(const float *x, size_t n, const float *thresholds, size_t m,
+                                   uint8_t *codes);
+
+/* y[i] = table[codes[i]]; every code is below the table's length (256 at most). entries = 2^bits
+ * is the table's length. */
+typedef void qk_decode_codebook_fn(const uint8_t *codes, size_t n, const float *table,
+                                   size_t entries, float *y);
+
+/* Low `bits` (1..8) bits of each code as one stream, least significant bit first:
+ * code i occupies stream bits [i*bits, (i+1)*bits), bit b of the stream is bit b%8 of byte b/8.
+ * Writes exactly ceil(n*bits/8) bytes; the unused high bits of the last byte are zero. */
+typedef void qk_pack_fn(const uint8_t *codes, size_t n, unsigned bits, uint8_t *stream);
+
+/* Inverse of pack: reads exactly ceil(n*bits/8) bytes. _unsigned zero-extends each code to a byte,
+ * _signed extends its top bit. */
+typedef void qk_unpack_fn(const uint8_t *stream, size_t n, unsigned bits, uint8_t *codes);
+
+/* IEEE binary16 or bfloat16 from binary32, ties to even, overflow to infinity, NaN becomes the
+ * quiet NaN of that sign with payload 0 (0x7e00 / 0x7fc0 | sign). Subnormals are kept. */
+typedef void qk_narrow16_fn(const float *x, size_t n, uint16_t *y);
+
+/* Exact; NaN keeps sign and payload bits and becomes quiet. */
+typedef void qk_widen16_fn(const uint16_t *x, size_t n, float *y);
+
+typedef void qk_fidelity_fn(const float *ref, const float *got, size_t n, qk_fidelity *out);
+
+/* Sum of x[i]*y[i], each product exact in double, over lanes. */
+typedef double qk_dot_fn(const float *x, const float *y, size_t n);
+
+/* One row of function pointers a level. `name` is what QUANT_ISA accepts. */
+typedef struct qk_table {
+    const char *name;
+#define QK_OP(op, cls) qk_##cls##_fn *op;
+#include "kernels/kernels.def"
+#undef QK_OP
+} qk_table;
+
+/* Levels in ascending order. A level that this build or this processor lacks has no table. */
+typedef enum qk_isa { QK_SCALAR, QK_AVX2, QK_ISA_COUNT } qk_isa;
+
+/* The table in use: the highest level the processor has, capped by the environment variable
+ * QUANT_ISA (read once, thread-safe; an unknown value means scalar). */
+const qk_table *qk(void);
+
+/* The table of one level with the levels below filling its gaps; NULL when it cannot run here. */
+const qk_table *qk_table_for(qk_isa level);
+const char *qk_isa_name(qk_isa level);
+
+/* A level's own overrides, called by dispatch.c only. */
+#define QK_OP(op, cls) qk_##cls##_fn qk_##op##_scalar;
+#include "kernels/kernels.def"
+#undef QK_OP
+void qk_override_avx2(qk_table *t);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* encode.h - three calls from floats to a packed buffer and back.
+ *
+ *     quant_layout layout;
+ *     quant_encode_layout(ctx, &scheme, &shape, &layout);            how many bytes
+ *     quant_encode(ctx, &scheme, &shape, w, packed, layout.bytes, NULL);
+ *     quant_decode(ctx, &scheme, &shape, packed, layout.bytes, w_hat);
+ *
+ * The packed buffer is the concatenation of up to four segments, in this order, each beginning
+ * at a multiple of 8 bytes (gaps are zero): codes, scale, zero, table. The README's "Packed
+ * layout" gives the bytes; in short
+ *     codes  one LSB-first bit stream per stacked matrix, row-major; each matrix starts at a byte
+ *     scale  one value per region in region order
+ *     zero   one LSB-first stream of b-bit two's complement zero points, region order (asym only)
+ *     table  2^b entries per group, group order
+ * Regions are numbered matrix by matrix; inside a matrix channel by channel; inside a channel
+ * block by block. A last block or group may be short. f16 and bf16 have codes only: the
+ * 16-bit values, little-endian.
+ *
+ * Same bytes for any ISA level, thread count and compiler. */
+#ifndef QUANT_ENCODE_H
+#define QUANT_ENCODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/scheme.h"
+#include "quant/shape.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct quant_segment {
+    size_t offset; /* in bytes from the start of the packed buffer */
+    size_t bytes;  /* 0: the scheme has no such segment */
+    size_t count;  /* codes: elements; scale, zero: regions; table: entries of all tables */
+} quant_segment;
+
+typedef struct quant_layout {
+    quant_segment codes, scale, zero, table;
+    size_t bytes;        /* of the whole buffer, gaps included: the capacity that encode needs */
+    size_t stored_bytes; /* sum of the segments without gaps: what "bytes" means in every report */
+    double bits_per_weight; /* 8 * stored_bytes / elements; 0 for an empty tensor */
+} quant_layout;
+
+/* What happened while encoding; counts are of elements unless said otherwise. */
+typedef struct quant_encode_info {
+    uint64_t elements;
+    uint64_t saturated;      /* unclamped code was out of range */
+    uint64_t zero_codes;     /* decode to exactly zero because code = zero point; codebooks: entry is 0 */
+    uint32_t distinct_codes; /* different code values in use over the whole tensor; 0 for floats */
+    uint64_t raised_scales;  /* regions whose scale was subnormal in its type and rounded up */
+    uint64_t regions;        /* scales or tables */
+    double optimal_sse;      /* codebooks, mode=kmeans: sum of the optimal within-group SSE with f64
+                                tables, before the table is rounded; 0 otherwise */
+} quant_encode_info;
+
+/* Segment offsets and sizes. They depend on scheme and shape only, never on values.
+ * QUANT_ESHAPE: the scheme's axis or stack does not exist in this shape, or the tensor has fewer
+ * than 2 axes after stacking where the scheme needs channels (a 1-D tensor counts as one axis:
+ * int8:tensor and lut4:tensor accept it). QUANT_EOVERFLOW: sizes beyond size_t. O(1). */
+quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
+                                 const quant_shape *shape, quant_layout *layout);
+
+/* Encode w[elements] into packed[capacity]; capacity >= layout.bytes, w and packed disjoint.
+ * info may be NULL. Failures: QUANT_ENONFINITE (message has first index and count),
+ * QUANT_ESCALE (a scale or table entry overflows its storage type: retry with store=f32 or
+ * lut=f32), QUANT_ERANGE (mode=unique with more than 2^b distinct values), QUANT_ENOMEM. packed
+ * is unspecified after a failure. Scratch: O(threads * rows that one task holds); for axis != 0
+ * or a codebook per tensor additionally one copy of a matrix. */
+quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
+                          const float *w, void *packed, size_t capacity, quant_encode_info *info);
+
+/* Decode a whole buffer of layout.bytes into w[elements]. Codes of a linear scheme outside their
+ * range or codes that name padding decode by the same formula; the buffer's length is checked
+ * (QUANT_ETRUNC / QUANT_ETRAILING), nothing else can fail. */
+quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
+                          const void *packed, size_t bytes, float *w);
+
+/* Decode elements [first, first + count) of the row-major order into w[count]: how a caller
+ * streams a large tensor. QUANT_ERANGE when the span leaves the tensor. */
+quant_status quant_decode_span(quant_context *ctx, const quant_scheme *scheme,
+                               const quant_shape *shape, const void *packed, size_t bytes,
+                               uint64_t first, uint64_t count, float *w);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scheme.h - a scheme string and its parsed form.
+ *
+ * A scheme is one line of text that says everything about an encoding:
+ *
+ *     f16  bf16
+ *     int8:tensor              one scale for the tensor
+ *     int8:channel             one scale per channel of axis 0
+ *     int4:block=32            one scale per 32 consecutive weights of a channel (int2, 3, 4, 8)
+ *     lut4:group=32            one table of 2^4 entries per 32 channels (lut1, 2, 3, 4, 6, 8)
+ *     lut4:tensor              one table for the tensor
+ *
+ * followed by options, comma separated: axis=, stack=, asym, scale=, range=, store=, lut=, mode=.
+ * `quant schemes` prints the grammar table that this parser reads. Parsing and printing are
+ * inverse: quant_scheme_print gives the canonical text (defaults left out, fixed option order) and
+ * parsing it gives the same structure. */
+#ifndef QUANT_SCHEME_H
+#define QUANT_SCHEME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "quant/context.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum quant_family { QUANT_FAMILY_FLOAT, QUANT_FAMILY_LINEAR, QUANT_FAMILY_CODEBOOK } quant_family;
+
+/* What shares one scale or one table. */
+typedef enum quant_granularity {
+    QUANT_PER_TENSOR,  /* all weights of a matrix */
+    QUANT_PER_CHANNEL, /* one index of the axis */
+    QUANT_PER_BLOCK,   /* `size` consecutive weights of a channel */
+    QUANT_PER_GROUP    /* `size` consecutive channels */
+} quant_granularity;
+
+/* Integer range of a symmetric linear code (A = largest |w| that must be represented):
+ * narrow: s = A/(2^(b-1)-1),   codes in +-(2^(b-1)-1)
+ * half:   s = A/(2^(b-1)-1/2), codes in [-2^(b-1), 2^(b-1)-1]
+ * full:   s = A/2^(b-1),       codes in [-2^(b-1), 2^(b-1)-1] */
+typedef enum quant_range { QUANT_RANGE_NARROW, QUANT_RANGE_HALF, QUANT_RANGE_FULL } quant_range;
+
+typedef enum quant_scale_rule { QUANT_SCALE_ABSMAX, QUANT_SCALE_MSE, QUANT_SCALE_PERCENTILE } quant_scale_rule;
+
+/* Element type of stored scales and tables. */
+typedef enum quant_store { QUANT_STORE_F32, QUANT_STORE_F16, QUANT_STORE_BF16 } quant_store;
+
+/* How a codebook's table is found. */
+typedef enum quant_codebook_mode {
+    QUANT_MODE_KMEANS,  /* global optimum of 1-D k-means */
+    QUANT_MODE_UNIFORM, /* 2^b equal steps from the smallest to the largest weight */
+    QUANT_MODE_UNIQUE   /* the distinct values themselves; refused when there are more than 2^b */
+} quant_codebook_mode;
+
+/* Filled by quant_scheme_parse; read only for callers. Fields that a family does not use hold
+ * their defaults, so that two schemes are equal when their bytes are. */
+typedef struct quant_scheme {
+    quant_family family;
+    int bits;                        /* of one code; 16 for f16 and bf16 */
+    quant_granularity granularity;
+    uint32_t size;                   /* block length or channels per group; 0 otherwise */
+    int axis;                        /* channel axis within one matrix, default 0; negative counts from the end */
+    int stack;                       /* how many leading axes index independent matrices, default 0 */
+    bool asymmetric;
+    quant_range range;
+    quant_scale_rule rule;
+    double percentile;               /* of |w|, (0, 100]; 100 unless rule is PERCENTILE */
+    quant_store store;               /* scales; for f16 and bf16 the element type */
+    quant_store table_store;         /* codebook entries */
+    quant_codebook_mode mode;
+} quant_scheme;
+
+#define QUANT_SCHEME_TEXT 96 /* bytes that hold any canonical text with its terminator */
+
+/* Parse a whole string; QUANT_ESCHEME with a message that names the offending part and what is
+ * accepted there. scheme is written only on success. */
+quant_status quant_scheme_parse(quant_context *ctx, const char *text, quant_scheme *scheme);
+
+/* Canonical text into text[QUANT_SCHEME_TEXT]; always terminated. */
+void quant_scheme_print(const quant_scheme *scheme, char text[QUANT_SCHEME_TEXT]);
+
+/* Read the table behind the grammar: row i as pattern ("int4:block=B"), meaning, and default
+ * or accepted values; false when i is past the end. kind 0 lists schemes, 1 options. */
+bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **meaning,
+                          const char **values);
+
+/* The schemes that `quant compare` tries by default, separated by ';'. */
+const char *quant_scheme_default_list(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
