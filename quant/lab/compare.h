@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* compare.h - every scheme on every tensor of a bank: what it loses and what it stores.
+ *
+ * Weight fidelity (w against its decoded copy) and output fidelity (W x against W^ x) are two
+ * different numbers and never share a field. */
+#ifndef QUANT_LAB_COMPARE_H
+#define QUANT_LAB_COMPARE_H
+
+#include "quant/bank/bank.h"
+#include "quant/bank/packed.h"
+#include "quant/encode.h"
+#include "quant/fidelity.h"
+#include "quant/lab/recipe.h"
+
+/* Output fidelity over live pairs of (matrix, input): a pair whose two outputs are both zero has no
+ * cosine and is only counted. */
+typedef struct quant_output_fidelity {
+    uint64_t pairs, live;    /* live=3/5 */
+    double cosine_mean;      /* over live pairs; NaN when none */
+    double cosine_min;
+    quant_fidelity pooled;   /* energies added over all pairs */
+} quant_output_fidelity;
+
+typedef struct quant_compare_options {
+    const quant_scheme *schemes;  /* used when recipe is NULL */
+    size_t scheme_count;
+    const quant_recipe *recipe;   /* one column: each tensor by its rule */
+    const char *tensors;          /* glob; NULL: all */
+    uint64_t min_elements;        /* 0: all */
+    bool keep_nonfinite;          /* --nonfinite=keep: kept instead of refused */
+    int probe;                    /* K seeded unit-norm inputs per matrix; 0: no outputs */
+    quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name, or one
+                                     npy whose last axis is `in`; NULL: none */
+    uint64_t seed;
+    bool predict;                 /* fill `predicted` */
+    quant_progress_fn *progress;  /* NULL allowed */
+    void *user;
+} quant_compare_options;
+
+/* One tensor under one scheme. Strings are owned by the result. */
+typedef struct quant_compare_row {
+    size_t tensor;               /* index in the bank */
+    const char *name, *dtype;
+    quant_shape shape;
+    size_t scheme;               /* column */
+    char scheme_text[QUANT_SCHEME_TEXT]; /* in force: store= widened when escalated */
+    bool escalated;              /* a scale overflowed its type: re-encoded with store=f32 */
+    bool foldable;               /* scales do not vary along the contracted (last) axis */
+    quant_fidelity weight;
+    quant_encode_info info;
+    uint64_t stored_bytes;
+    double bits_per_weight;
+    double predicted;            /* relative error from statistics; NaN unless asked */
+    quant_output_fidelity output; /* pairs = 0 unless probe or inputs */
+} quant_compare_row;
+
+/* gate/up/down that feed each other: y = down(silu(gate x) * (up x)), one per scheme. */
+typedef struct quant_compare_triple {
+    const char *name;            /* common part of the three names */
+    size_t scheme;
+    quant_output_fidelity output;
+} quant_compare_triple;
+
+typedef struct quant_compare_listed {
+    size_t tensor;
+    const char *name;
+    const char *reason;
+} quant_compare_listed;
+
+/* Energies added over all rows of a scheme, with the worst tensor beside. */
+typedef struct quant_compare_summary {
+    size_t scheme;
+    char scheme_text[QUANT_SCHEME_TEXT];
+    uint64_t tensors, elements;
+    quant_fidelity weight;
+    double cosine_worst;         /* over live rows; NaN when none */
+    const char *tensor_worst;
+    quant_output_fidelity output;
+    double predicted;            /* pooled; NaN unless asked */
+    uint64_t stored_bytes;       /* of quantized tensors, no container */
+    double bits_per_weight;
+    uint64_t bank_bytes;         /* stored_bytes + bytes of kept tensors as they are */
+    uint64_t saturated, zero_codes;
+} quant_compare_summary;
+
+typedef struct quant_compare_result {
+    quant_compare_row *rows;         size_t row_count;    /* file order, then scheme order */
+    quant_compare_triple *triples;   size_t triple_count;
+    quant_compare_listed *kept;      size_t kept_count;
+    quant_compare_listed *refused;   size_t refused_count; /* reason has first index and count */
+    quant_compare_summary *summary;  size_t summary_count; /* one per scheme */
+} quant_compare_result;
+
+/* Run. One tensor's values in memory at a time, decoded copies in pieces. Refused tensors do not
+ * make it fail. Same bytes for any thread count. Free with quant_compare_free. */
+quant_status quant_compare(quant_context *ctx, quant_bank *bank,
+                           const quant_compare_options *options, quant_compare_result **result);
+void quant_compare_free(quant_context *ctx, quant_compare_result *result);
+
+/* --against: fidelity of the tensors of `other` (same names and shapes; a packed bank is decoded)
+ * to those of `bank`; rows have scheme_text "against". Names present on one side only are kept
+ * rows with that reason. */
+quant_status quant_compare_against(quant_context *ctx, quant_bank *bank, quant_bank *other,
+                                   const quant_compare_options *options,
+                                   quant_compare_result **result);
+
+/* Pool of several results of the same schemes (one per bank), for the overall summary. */
+void quant_compare_summary_add(quant_compare_summary *sum, const quant_compare_summary *more);
+
+#endif

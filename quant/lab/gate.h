@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* gate.h - expressions that must hold: "cosine>=0.97", "worst.sqnr_db>=20",
+ * "pooled.relative_error<=0.05", "output.cosine>=0.985".
+ *
+ * METRIC alone must hold on every row; worst.METRIC names the same demand and reports the worst
+ * row; pooled.METRIC looks at the summary's pooled energies; output. before a metric looks at output
+ * fidelity (per row its smallest cosine, its pooled energies otherwise). Further metrics than those of
+ * fidelity.h: bits_per_weight, bytes, saturated_share. Several gates are separated by ',' or given
+ * as several options. Zero error passes any SQNR gate. NaN, no row at all, or no live pair fails. */
+#ifndef QUANT_LAB_GATE_H
+#define QUANT_LAB_GATE_H
+
+#include "quant/lab/compare.h"
+
+typedef struct quant_gate quant_gate;
+
+/* Parse one expression list; QUANT_EINVAL with a message that lists the metrics. */
+quant_status quant_gate_parse(quant_context *ctx, const char *text, quant_gate **gate);
+void quant_gate_free(quant_context *ctx, quant_gate *gate);
+
+typedef struct quant_gate_verdict {
+    const char *text;       /* the expression */
+    bool held;
+    double value, threshold;
+    const char *where;      /* tensor of the worst row, or "pooled" */
+    char scheme_text[QUANT_SCHEME_TEXT];
+    const char *why;        /* "no row matches", "NaN", "no live pair", NULL */
+} quant_gate_verdict;
+
+/* Judge expression i of the list (false past the end) on scheme column `scheme` of a result. */
+bool quant_gate_judge(const quant_gate *gate, size_t i, const quant_compare_result *result,
+                      size_t scheme, quant_gate_verdict *verdict);
+
+#endif
