@@ -25,8 +25,10 @@ quant_random quant_random_stream(uint64_t seed, const char *name);
 /* Four 32-bit words of block `counter`. */
 void quant_random_words(const quant_random *r, uint64_t counter, uint32_t out[4]);
 
-/* Element i of the stream: uniform in the open interval (0, 1) with 53 bits, standard normal,
- * or an integer in [0, below). Uniform and normal of the same i are functions of one another. */
+/* Element i of the stream: uniform in the open interval (0, 1) (an odd multiple of 2^-53, so it is
+ * symmetric about 1/2), standard normal, or an integer in [0, below), every one equally likely; 0
+ * when below = 0. Elements 2j and 2j+1 are the halves of block j. Uniform and normal of the same i
+ * are functions of one another. */
 double quant_random_uniform(const quant_random *r, uint64_t i);
 double quant_random_normal(const quant_random *r, uint64_t i);
 uint64_t quant_random_below(const quant_random *r, uint64_t i, uint64_t below);
