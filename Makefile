@@ -36,7 +36,7 @@ all: $(B)/quant $(B)/libquant.so $(B)/libquantlab.so $(B)/libquant.a $(B)/libqua
 
 # ---- objects --------------------------------------------------------------------------------
 # "scalar" means scalar: the specification is not vectorized behind its back.
-$(B)/obj/kernels/scalar_%.o: ISA := -fno-tree-vectorize -fno-slp-vectorize
+$(B)/obj/kernels/scalar_%.o: ISA := -fno-tree-vectorize -fno-tree-slp-vectorize
 $(B)/obj/kernels/avx2_%.o: ISA := $(if $(X86),-mavx2 -mf16c)
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
