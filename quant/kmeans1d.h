@@ -50,7 +50,8 @@ quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *po
  * importance != NULL; entries >= 0, all-zero importance counts as none). -0 counts as +0. value[]
  * and weight[] have room for n; *distinct receives how many are filled. Values whose importance
  * sums to 0 keep a vanishing positive weight so that they still receive a label.
- * Scratch n * 8 bytes. O(n) radix passes. */
+ * QUANT_EINVAL: not finite, or a negative importance. QUANT_EOVERFLOW: n >= 2^32. QUANT_ENOMEM.
+ * Scratch n * 16 bytes. O(n) radix passes. */
 quant_status quant_points_collapse(quant_context *ctx, const float *x, const float *importance,
                                    size_t n, double *value, double *weight, size_t *distinct);
 
