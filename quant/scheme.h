@@ -72,6 +72,7 @@ typedef struct quant_scheme {
     quant_codebook_mode mode;
 } quant_scheme;
 
+#define QUANT_SCHEME_AXES 8  /* largest stack, and bound of |axis| */
 #define QUANT_SCHEME_TEXT 96 /* bytes that hold any canonical text with its terminator */
 
 /* Parse a whole string; QUANT_ESCHEME with a message that names the offending part and what is
@@ -85,6 +86,14 @@ void quant_scheme_print(const quant_scheme *scheme, char text[QUANT_SCHEME_TEXT]
  * or accepted values; false when i is past the end. kind 0 lists schemes, 1 options. */
 bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **meaning,
                           const char **values);
+
+/* A canonical scheme of grammar row i (kind 0), NULL past the end: what tests and help drive every
+ * row with. */
+const char *quant_scheme_example(int i);
+
+/* Store scales (linear) or table entries (codebook) as f32: the answer to QUANT_ESCALE. False, and
+ * nothing changed, when there is nothing to widen. */
+bool quant_scheme_widen(quant_scheme *scheme);
 
 /* The schemes that `quant compare` tries by default, separated by ';'. */
 const char *quant_scheme_default_list(void);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* codec.h - what a scheme family does with one region; not installed.
+ *
+ * encode.c and decode.c walk tensors; a family (linear.c, codebook.c, float16.c) is one row of
+ * functions that fit a region's parameters, turn runs into codes and codes into values. */
+#ifndef QUANT_CODEC_H
+#define QUANT_CODEC_H
+
+#include <stdint.h>
+
+#include "quant/encode.h"
+#include "quant/region.h"
+
+/* Elements handled at once: a multiple of 8, so that packed pieces meet at bytes; 16 KiB of codes
+ * and 64 KiB of floats stay in a second-level cache. */
+enum { QUANT_PIECE = 16384 };
+
+/* A tensor being encoded or decoded. */
+typedef struct quant_job {
+    quant_context *ctx;
+    quant_scheme scheme;
+    quant_regions regions;
+    quant_layout layout;
+    const float *w;        /* encode */
+    uint8_t *packed;       /* encode */
+    const uint8_t *source; /* decode; equals packed while encoding */
+    int8_t *zeros;         /* encode, asym: zero point of each region, packed at the end */
+    uint16_t *used_entries; /* encode, codebooks: entries of each table before its padding */
+    int fit_threads;       /* threads that fit may use inside one region */
+} quant_job;
+
+/* What one thread owns while encoding. Counters are summed over workers at the end. */
+typedef struct quant_worker {
+    float *region;         /* gathered values of a strided region; NULL when contiguous */
+    void *work;            /* the family's scratch */
+    double *sse;           /* per region optimal SSE (codebooks), shared by all; NULL: not wanted */
+    uint64_t saturated, zero_codes, raised_scales;
+    uint64_t used[4];      /* bit c: code byte c occurs */
+    bool count;            /* fill zero_codes and used */
+    quant_status status;   /* failure with the smallest region of this worker */
+    uint64_t where;        /* that region; UINT64_MAX when none */
+} quant_worker;
+
+typedef struct quant_codec {
+    /* Scratch bytes of one worker. */
+    size_t (*work_bytes)(const quant_job *job);
+    /* Choose and store the parameters of region r from its n values. */
+    quant_status (*fit)(const quant_job *job, uint64_t r, const float *x, uint64_t n,
+                        quant_worker *worker);
+    /* Codes of n elements that all lie in region r. */
+    void (*code)(const quant_job *job, uint64_t r, const float *x, uint64_t n, uint8_t *codes,
+                 quant_worker *worker);
+    /* Values of n codes of region r. */
+    void (*value)(const quant_job *job, uint64_t r, const uint8_t *codes, uint64_t n, float *y);
+    bool signed_codes;     /* sign-extend when unpacking */
+} quant_codec;
+
+extern const quant_codec quant_linear_codec, quant_codebook_codec;
+
+/* Codec of a family; NULL for the float family, which has no regions. */
+const quant_codec *quant_codec_of(quant_family family);
+
+/* Validate arguments and fill the job's geometry. */
+quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,
+                            const quant_shape *shape, quant_job *job);
+
+/* Keep the failure of the smallest region. */
+void quant_worker_fail(quant_worker *worker, quant_status s, uint64_t region);
+
+/* Mark code bytes as used and count those equal to `zero`. */
+void quant_worker_note(quant_worker *worker, const uint8_t *codes, uint64_t n, uint8_t zero);
+
+/* The float family: n values as 16-bit floats; an element that overflows fails the worker. */
+void quant_float16_code(const quant_job *job, const float *x, uint64_t n, uint8_t *stream,
+                        quant_worker *worker);
+void quant_float16_value(const quant_job *job, const uint8_t *stream, uint64_t n, float *y);
+
+/* Decode n elements beginning at element p of matrix m into y. */
+void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y);
+
+/* Bytes of the codes of one matrix. */
+uint64_t quant_job_matrix_bytes(const quant_job *job);
+
+/* b-bit two's complement zero point of region r in its stream. */
+int32_t quant_zero_get(const uint8_t *stream, uint64_t r, int bits);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* decode.c - layout of a packed buffer and the way back to floats. */
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "quant/codec.h"
+#include "quant/internal.h"
+#include "quant/store.h"
+
+const quant_codec *quant_codec_of(quant_family family)
+{
+    static const quant_codec *const rows[] = {
+        [QUANT_FAMILY_FLOAT] = NULL,
+        [QUANT_FAMILY_LINEAR] = &quant_linear_codec,
+        [QUANT_FAMILY_CODEBOOK] = &quant_codebook_codec,
+    };
+    return rows[family];
+}
+
+void quant_worker_fail(quant_worker *worker, quant_status s, uint64_t region)
+{
+    if (region < worker->where) {
+        worker->status = s;
+        worker->where = region;
+    }
+}
+
+void quant_worker_note(quant_worker *worker, const uint8_t *codes, uint64_t n, uint8_t zero)
+{
+    uint64_t zeros = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        worker->used[codes[i] >> 6] |= UINT64_C(1) << (codes[i] & 63);
+        zeros += codes[i] == zero;
+    }
+    worker->zero_codes += zeros;
+}
+
+uint64_t quant_job_matrix_bytes(const quant_job *job)
+{
+    uint64_t bits = job->regions.matrix * (uint64_t)job->scheme.bits;
+    return bits / 8 + (bits % 8 != 0);
+}
+
+int32_t quant_zero_get(const uint8_t *stream, uint64_t r, int bits)
+{
+    uint64_t at = r * (uint64_t)bits;
+    uint32_t word = stream[at / 8];
+    if (at % 8 + (uint64_t)bits > 8) {
+        word |= (uint32_t)stream[at / 8 + 1] << 8;
+    }
+    uint32_t code = word >> (at % 8) & ((1u << bits) - 1);
+    return (int32_t)code - (code >> (bits - 1) ? 1 << bits : 0);
+}
+
+/* Append a segment at the next multiple of 8. All products are small multiples of an element
+ * count below 2^62 / 16, checked by the caller. */
+static void append(quant_layout *l, quant_segment *s, uint64_t count, uint64_t bytes)
+{
+    s->offset = (l->bytes + 7) / 8 * 8;
+    s->bytes = (size_t)bytes;
+    s->count = (size_t)count;
+    l->bytes = s->offset + s->bytes;
+    l->stored_bytes += s->bytes;
+}
+
+static void lay_out(quant_job *job)
+{
+    const quant_regions *g = &job->regions;
+    const quant_scheme *s = &job->scheme;
+    quant_layout *l = &job->layout;
+    uint64_t bits = (uint64_t)s->bits;
+    append(l, &l->codes, g->elements, quant_job_matrix_bytes(job) * g->matrices);
+    if (s->family == QUANT_FAMILY_LINEAR) {
+        append(l, &l->scale, g->count, g->count * quant_store_bytes(s->store));
+        if (s->asymmetric) {
+            append(l, &l->zero, g->count, (g->count * bits + 7) / 8);
+        }
+    } else if (s->family == QUANT_FAMILY_CODEBOOK) {
+        uint64_t entries = g->count << bits;
+        append(l, &l->table, entries, entries * quant_store_bytes(s->table_store));
+    }
+    l->bits_per_weight = 8.0 * (double)l->stored_bytes / (double)g->elements;
+}
+
+quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,
+                            const quant_shape *shape, quant_job *job)
+{
+    if (!scheme || !shape) {
+        return quant_fail(ctx, QUANT_EINVAL, "scheme, shape: expected pointers, found NULL");
+    }
+    memset(job, 0, sizeof *job);
+    job->ctx = ctx;
+    job->scheme = *scheme;
+    job->fit_threads = 1;
+    QUANT_TRY(quant_regions_make(ctx, scheme, shape, &job->regions));
+    /* The largest multiple of any segment: 256 table entries of 4 bytes for each element. */
+    if (job->regions.elements > (SIZE_MAX >> 12)) {
+        return quant_fail(ctx, QUANT_EOVERFLOW, "packed size: expected below 2^64 bytes, found %llu "
+                          "elements", (unsigned long long)job->regions.elements);
+    }
+    if (job->regions.elements) {
+        lay_out(job);
+    }
+    return QUANT_OK;
+}
+
+quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
+                                 const quant_shape *shape, quant_layout *layout)
+{
+    quant_job job;
+    if (!layout) {
+        return quant_fail(ctx, QUANT_EINVAL, "layout: expected a pointer, found NULL");
+    }
+    QUANT_TRY(quant_job_make(ctx, scheme, shape, &job));
+    *layout = job.layout;
+    return QUANT_OK;
+}
+
+/* One piece; p is a multiple of 8, n at most QUANT_PIECE. */
+static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
+{
+    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    unsigned bits = (unsigned)job->scheme.bits;
+    const uint8_t *stream = job->source + job->layout.codes.offset +
+                            m * quant_job_matrix_bytes(job) + p / 8 * bits;
+    if (!codec) {
+        quant_float16_value(job, stream, n, y);
+        return;
+    }
+    uint8_t buffer[QUANT_PIECE];
+    const uint8_t *codes = stream;
+    if (bits != 8) {
+        (codec->signed_codes ? qk()->unpack_signed : qk()->unpack_unsigned)(stream, n, bits, buffer);
+        codes = buffer;
+    }
+    for (uint64_t i = 0; i < n;) {
+        quant_run run = quant_regions_run(&job->regions, p + i, n - i);
+        codec->value(job, m * job->regions.per_matrix + run.region, codes + i, run.length, y + i);
+        i += run.length;
+    }
+}
+
+void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
+{
+    uint64_t lead = p % 8; /* the stream is entered at a byte; spare values are thrown away */
+    if (lead && n) {
+        float head[8];
+        uint64_t all = job->regions.matrix - (p - lead) < 8 ? job->regions.matrix - (p - lead) : 8;
+        uint64_t take = all - lead < n ? all - lead : n;
+        decode_piece(job, m, p - lead, all, head);
+        memcpy(y, head + lead, take * sizeof *y);
+        p += take;
+        y += take;
+        n -= take;
+    }
+    while (n) {
+        uint64_t take = n < QUANT_PIECE ? n : QUANT_PIECE;
+        decode_piece(job, m, p, take, y);
+        p += take;
+        y += take;
+        n -= take;
+    }
+}
+
+static quant_status check_buffer(const quant_job *job, const void *packed, size_t bytes,
+                                 const float *w)
+{
+    if (bytes != job->layout.bytes) {
+        return quant_fail(job->ctx, bytes < job->layout.bytes ? QUANT_ETRUNC : QUANT_ETRAILING,
+                          "packed: expected %zu bytes, found %zu", job->layout.bytes, bytes);
+    }
+    if (job->regions.elements && (!packed || !w)) {
+        return quant_fail(job->ctx, QUANT_EINVAL, "packed, w: expected pointers, found NULL");
+    }
+    return QUANT_OK;
+}
+
+quant_status quant_decode_span(quant_context *ctx, const quant_scheme *scheme,
+                               const quant_shape *shape, const void *packed, size_t bytes,
+                               uint64_t first, uint64_t count, float *w)
+{
+    quant_job job;
+    QUANT_TRY(quant_job_make(ctx, scheme, shape, &job));
+    QUANT_TRY(check_buffer(&job, packed, bytes, w));
+    uint64_t elements = job.regions.elements;
+    if (first > elements || count > elements - first) {
+        return quant_fail(ctx, QUANT_ERANGE, "span: expected inside %llu elements, found %llu + %llu",
+                          (unsigned long long)elements, (unsigned long long)first,
+                          (unsigned long long)count);
+    }
+    job.source = packed;
+    while (count) {
+        uint64_t m = first / job.regions.matrix, p = first % job.regions.matrix;
+        uint64_t n = job.regions.matrix - p < count ? job.regions.matrix - p : count;
+        quant_job_decode(&job, m, p, n, w);
+        first += n;
+        count -= n;
+        w += n;
+    }
+    return QUANT_OK;
+}
+
+quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
+                          const void *packed, size_t bytes, float *w)
+{
+    quant_job job;
+    QUANT_TRY(quant_job_make(ctx, scheme, shape, &job));
+    QUANT_TRY(check_buffer(&job, packed, bytes, w));
+    if (job.regions.elements == 0) {
+        return QUANT_OK;
+    }
+    job.source = packed;
+    uint64_t pieces = job.regions.matrix / QUANT_PIECE + (job.regions.matrix % QUANT_PIECE != 0);
+    int threads = quant_context_threads(ctx);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 16) if (threads > 1)
+    for (int64_t t = 0; t < (int64_t)(pieces * job.regions.matrices); t++) {
+        uint64_t m = (uint64_t)t / pieces, p = (uint64_t)t % pieces * QUANT_PIECE;
+        uint64_t left = job.regions.matrix - p;
+        quant_job_decode(&job, m, p, left < QUANT_PIECE ? left : QUANT_PIECE,
+                         w + m * job.regions.matrix + p);
+    }
+    return QUANT_OK;
+}

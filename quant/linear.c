@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linear.c - integer codes: value = scale * (code - zero), per tensor, channel or block. */
+#include "kernels/kernels.h"
+#include "quant/codec.h"
+#include "quant/linear_range.h"
+#include "quant/store.h"
+
+static size_t no_work(const quant_job *job)
+{
+    (void)job;
+    return 0;
+}
+
+static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64_t n,
+                        quant_worker *worker)
+{
+    quant_linear_fit f = quant_linear_choose(&job->scheme, x, n, job->fit_threads);
+    if (f.overflow) {
+        return QUANT_ESCALE;
+    }
+    quant_store_put(job->scheme.store, job->packed + job->layout.scale.offset, r, f.p.scale);
+    if (job->zeros) {
+        job->zeros[r] = (int8_t)f.p.zero;
+    }
+    worker->raised_scales += f.raised;
+    return QUANT_OK;
+}
+
+static qk_linear parameters(const quant_job *job, uint64_t r)
+{
+    qk_linear p = {0.0f, 0, 0, 0};
+    quant_linear_codes(&job->scheme, &p.lowest, &p.highest);
+    p.scale = quant_store_get(job->scheme.store, job->source + job->layout.scale.offset, r);
+    if (job->zeros) {
+        p.zero = job->zeros[r];
+    } else if (job->scheme.asymmetric) {
+        p.zero = quant_zero_get(job->source + job->layout.zero.offset, r, job->scheme.bits);
+    }
+    return p;
+}
+
+static void code(const quant_job *job, uint64_t r, const float *x, uint64_t n, uint8_t *codes,
+                 quant_worker *worker)
+{
+    qk_linear p = parameters(job, r);
+    worker->saturated += qk()->encode_linear(x, n, p, codes);
+    if (worker->count) {
+        quant_worker_note(worker, codes, n, (uint8_t)p.zero);
+    }
+}
+
+static void value(const quant_job *job, uint64_t r, const uint8_t *codes, uint64_t n, float *y)
+{
+    qk()->decode_linear(codes, n, parameters(job, r), y);
+}
+
+const quant_codec quant_linear_codec = {no_work, fit, code, value, true};

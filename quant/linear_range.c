@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quant/linear_range.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "quant/store.h"
+
+enum { PIECE = 65536 };
+
+static int64_t piece_count(uint64_t n)
+{
+    return (int64_t)((n + PIECE - 1) / PIECE);
+}
+
+static size_t piece_length(uint64_t n, int64_t k)
+{
+    uint64_t left = n - (uint64_t)k * PIECE;
+    return left < PIECE ? (size_t)left : PIECE;
+}
+
+/* Extremes are order-free, so any split gives the same. */
+static quant_interval extremes(const float *x, uint64_t n, int threads)
+{
+    float lowest = x[0], highest = x[0];
+#pragma omp parallel for num_threads(threads) reduction(min : lowest) reduction(max : highest) \
+    if (threads > 1)
+    for (int64_t k = 0; k < piece_count(n); k++) {
+        float lo, hi;
+        qk()->minmax_f32(x + k * PIECE, piece_length(n, k), &lo, &hi);
+        lowest = lo < lowest ? lo : lowest;
+        highest = hi > highest ? hi : highest;
+    }
+    return (quant_interval){lowest, highest};
+}
+
+static float absmax_of(const float *x, uint64_t n, int threads)
+{
+    float most = 0.0f;
+#pragma omp parallel for num_threads(threads) reduction(max : most) if (threads > 1)
+    for (int64_t k = 0; k < piece_count(n); k++) {
+        float a = qk()->absmax_f32(x + k * PIECE, piece_length(n, k));
+        most = a > most ? a : most;
+    }
+    return most;
+}
+
+/* Squared error of a fit: pieces in parallel, 64 of them at a time, added in order of index. */
+static double error_of(const float *x, uint64_t n, qk_linear p, int threads)
+{
+    enum { BATCH = 64 };
+    double part[BATCH], sum = 0.0;
+    int64_t pieces = piece_count(n);
+    for (int64_t base = 0; base < pieces; base += BATCH) {
+        int64_t many = pieces - base < BATCH ? pieces - base : BATCH;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+        for (int64_t k = 0; k < many; k++) {
+            part[k] = qk()->sse_linear(x + (base + k) * PIECE, piece_length(n, base + k), p);
+        }
+        for (int64_t k = 0; k < many; k++) {
+            sum += part[k];
+        }
+    }
+    return sum;
+}
+
+static uint32_t magnitude_bits(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    return u & 0x7fffffffu;
+}
+
+/* |x| orders like its bit pattern, so the rank is found digit by digit: 11, 10, 10 bits. */
+float quant_magnitude_percentile(const float *x, uint64_t n, double percent)
+{
+    static const int shifts[] = {20, 10, 0}, widths[] = {11, 10, 10};
+    double exact = ceil(percent / 100.0 * (double)n);
+    uint64_t rank = exact < 1.0 ? 1 : exact > (double)n ? n : (uint64_t)exact;
+    uint32_t prefix = 0;
+    for (int d = 0; d < 3; d++) {
+        uint64_t histogram[2048] = {0};
+        uint32_t mask = (1u << widths[d]) - 1;
+        for (uint64_t i = 0; i < n; i++) {
+            uint32_t u = magnitude_bits(x[i]);
+            bool same = d == 0 || u >> (shifts[d] + widths[d]) == prefix;
+            histogram[u >> shifts[d] & mask] += same;
+        }
+        uint32_t digit = 0;
+        while (histogram[digit] < rank) {
+            rank -= histogram[digit++];
+        }
+        prefix = prefix << widths[d] | digit;
+    }
+    float value;
+    memcpy(&value, &prefix, 4);
+    return value;
+}
+
+void quant_linear_codes(const quant_scheme *s, int32_t *lowest, int32_t *highest)
+{
+    int32_t half = 1 << (s->bits - 1);
+    bool narrow = !s->asymmetric && s->range == QUANT_RANGE_NARROW;
+    *lowest = narrow ? 1 - half : -half;
+    *highest = half - 1;
+}
+
+/* Quotients are single f32 divisions in the symmetric case, double rounded once in the other
+ * (highest - lowest may exceed the float range). */
+static float raw_scale(const quant_scheme *s, quant_interval v)
+{
+    float half = (float)(1 << (s->bits - 1));
+    if (s->asymmetric) {
+        return (float)(((double)v.highest - v.lowest) / (2.0 * half - 1.0));
+    }
+    static const float cut[] = {[QUANT_RANGE_NARROW] = 1.0f, [QUANT_RANGE_HALF] = 0.5f,
+                                [QUANT_RANGE_FULL] = 0.0f};
+    return v.highest / (half - cut[s->range]);
+}
+
+static int32_t zero_point(quant_interval v, int32_t lowest, int32_t highest)
+{
+    double lo = v.lowest, hi = v.highest;
+    double z = rint((lowest * hi - highest * lo) / (hi - lo));
+    return z < lowest ? lowest : z > highest ? highest : (int32_t)z;
+}
+
+quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interval v)
+{
+    quant_linear_fit f = {{0.0f, 0, 0, 0}, false, false};
+    quant_linear_codes(s, &f.p.lowest, &f.p.highest);
+    if (v.highest == v.lowest) {
+        return f; /* asymmetric intervals contain zero, so this is the all-zero region */
+    }
+    float raw = raw_scale(s, v);
+    f.raised = raw < quant_store_smallest(s->store);
+    /* An interval of one or two of the smallest floats may divide to zero: the step is then the
+     * smallest value there is, never none. */
+    raw = raw > 0.0f ? raw : 0x1p-149f;
+    f.p.scale = f.raised ? quant_store_round_up(s->store, raw) : quant_store_round(s->store, raw);
+    f.overflow = !isfinite(f.p.scale);
+    f.p.zero = s->asymmetric ? zero_point(v, f.p.lowest, f.p.highest) : 0;
+    return f;
+}
+
+static quant_interval shrunk(quant_interval v, double ratio)
+{
+    return (quant_interval){(float)(v.lowest * ratio), (float)(v.highest * ratio)};
+}
+
+/* A coarse look at 17 ratios of the full interval between 0.2 and 1, then eight halvings of the
+ * bracket around the best. The objective is not convex in the ratio, so this is a search, not
+ * an optimum; the full interval is the first candidate and only a strictly smaller error replaces
+ * the best so far, so the result is never worse than absmax. */
+static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64_t n,
+                                   quant_interval full, int threads)
+{
+    quant_linear_fit best = quant_linear_from_interval(s, full);
+    if (best.overflow || best.p.scale == 0.0f) {
+        return best;
+    }
+    double least = error_of(x, n, best.p, threads), centre = 1.0, step = 0.05;
+    for (int i = 1; i < 17 + 16; i++) {
+        bool coarse = i < 17;
+        if (!coarse && i % 2 == 1) {
+            step *= 0.5;
+        }
+        double ratio = coarse ? 1.0 - step * i : i % 2 == 1 ? centre - step : centre + step;
+        if (ratio > 1.0 || ratio < 0.2 - 1e-9) {
+            continue;
+        }
+        quant_linear_fit f = quant_linear_from_interval(s, shrunk(full, ratio));
+        double e = f.p.scale > 0.0f ? error_of(x, n, f.p, threads) : INFINITY;
+        if (e < least) {
+            least = e;
+            best = f;
+            centre = coarse ? ratio : centre;
+        }
+    }
+    return best;
+}
+
+quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
+                                     int threads)
+{
+    quant_interval v;
+    if (s->asymmetric) {
+        v = extremes(x, n, threads);
+        v.lowest = v.lowest < 0.0f ? v.lowest : 0.0f;
+        v.highest = v.highest > 0.0f ? v.highest : 0.0f;
+    } else {
+        v.highest = absmax_of(x, n, threads);
+        v.lowest = -v.highest;
+    }
+    if (s->rule == QUANT_SCALE_PERCENTILE) {
+        float limit = quant_magnitude_percentile(x, n, s->percentile);
+        if (limit > 0.0f) { /* a limit of zero would delete the region: keep the extremes */
+            v.lowest = v.lowest < -limit ? -limit : v.lowest;
+            v.highest = v.highest > limit ? limit : v.highest;
+        }
+    }
+    return s->rule == QUANT_SCALE_MSE ? search_mse(s, x, n, v, threads)
+                                      : quant_linear_from_interval(s, v);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linear_range.h - from the values of a region to its scale and zero point; not installed. */
+#ifndef QUANT_LINEAR_RANGE_H
+#define QUANT_LINEAR_RANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "quant/scheme.h"
+
+typedef struct quant_linear_fit {
+    qk_linear p;     /* scale as stored */
+    bool raised;     /* the scale is subnormal in its type */
+    bool overflow;   /* the scale does not fit its type; p is unset */
+} quant_linear_fit;
+
+/* The interval of values that the codes must represent. Symmetric schemes: lowest = -highest. */
+typedef struct quant_interval {
+    float lowest, highest;
+} quant_interval;
+
+/* Code range of a scheme. */
+void quant_linear_codes(const quant_scheme *s, int32_t *lowest, int32_t *highest);
+
+/* Scale and zero point for an interval, the scale rounded to its storage type. */
+quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interval v);
+
+/* Whole rule of the scheme on n finite values; n >= 1. Long regions are cut into fixed pieces
+ * which `threads` threads share; the result does not depend on threads. One pass for absmax,
+ * four for percentile, about 27 for mse. */
+quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
+                                     int threads);
+
+/* Value of rank ceil(percent/100 * n), at least 1, of |x| in ascending order: exact. */
+float quant_magnitude_percentile(const float *x, uint64_t n, double percent);
+
+#endif
