@@ -78,7 +78,7 @@ double quant_relative_error(const quant_fidelity *f)
 double quant_sqnr_db(const quant_fidelity *f)
 {
     double delta = quant_relative_error(f);
-    return delta == 0 ? INFINITY : -20 * log10(delta);
+    return -20 * log10(delta);
 }
 
 double quant_mse(const quant_fidelity *f)
