@@ -47,7 +47,8 @@ const char *test_scratch_path(const char *name);
     do {                                                                                 \
         quant_status check_ = (call);                                                    \
         if (check_ != QUANT_OK) {                                                        \
-            test_note_failure(__FILE__, __LINE__, #call, check_, quant_context_message(ctx)); \
+            test_note_failure(__FILE__, __LINE__, #call, (int)check_, \
+                              quant_context_message(ctx));                                \
         }                                                                                \
         CU_ASSERT_EQUAL(check_, QUANT_OK);                                               \
     } while (0)

@@ -125,7 +125,9 @@ static quant_status split_path(quant_context *ctx, quant_output *o, const char *
     memcpy(o->name, name, length + 1);
     memmove(real, path, before);
     memcpy(real + before, before ? "" : ".", before ? 1 : 2);
-    o->folder = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < MOST_INTERRUPTIONS && (i == 0 || (o->folder < 0 && errno == EINTR)); i++) {
+        o->folder = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
     return o->folder < 0 ? fail_io(ctx, o, "open its folder", errno) : QUANT_OK;
 }
 
