@@ -4,7 +4,7 @@
  * Formats, told by content and never by file name: safetensors (also a *.index.json with its
  * shards, or a folder that holds exactly one of the two), NumPy .npy v1-v3, GGUF v2/v3. The
  * whole header is validated at opening; data is read piece by piece, so a bank may be larger than
- * memory. Strictness follows the table in the README ("What is refused"). */
+ * memory. What is refused and what is accepted with a note: quant/bank/README.md. */
 #ifndef QUANT_BANK_BANK_H
 #define QUANT_BANK_BANK_H
 
@@ -46,7 +46,8 @@ void quant_bank_close(quant_context *ctx, quant_bank *bank); /* NULL allowed */
 
 const char *quant_bank_format(const quant_bank *bank); /* "safetensors", "npy", "gguf" */
 size_t quant_bank_count(const quant_bank *bank);
-/* Tensors in file order (shards in index order of their names, then file order). */
+/* Tensors in the order of their data (shards in the order of their names); NULL when i is not below the
+ * count. The one tensor of an .npy file is called like the file, without folder and ".npy". */
 const quant_tensor *quant_bank_tensor(const quant_bank *bank, size_t i);
 /* Index of a name; QUANT_EFIELD with a message when absent. O(log n). */
 quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name, size_t *i);
