@@ -1,76 +1,201 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Sums of squares f(m) of the best m clusters are convex in m (links of a path whose costs obey
+ * the quadrangle inequality: Aggarwal, Schieber and Tokuyama 1994), so that k clusters are the
+ * cheapest at some penalty per cluster, and one cheapest path of any length per penalty replaces
+ * k layers of a dynamic programme. The penalty is searched for; about two paths are needed.
+ *
+ * The path is found in plain double. When it leads every rival by more than rounding can
+ * amount to, it is the one optimum. Otherwise the nodes on rivals' paths are collected and the
+ * decision is taken among them in double-double, to the same boundaries as the reference.
+ * Either way no clustering into k can be better: f(k) >= min over paths - k penalty. */
+#include <math.h>
+
 #include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
 
-/* best[j] = min over i of before[i] + cost(i, j) for j >= m; the best i never decreases with j,
- * so the middle row of a span bounds the search of its neighbours: O(n log n). */
-static void fill_layer(const quant_kmeans1d_sums *a, size_t m, const quant_dd *before,
-                       quant_dd *best, size_t *argument)
-{
-    size_t rows = a->n + 1 - m, step = 1;
-    while (step <= rows / 2) {
-        step *= 2;
-    }
-    for (; step > 0; step /= 2) {
-        for (size_t r = step - 1; r < rows; r += 2 * step) {
-            size_t j = m + r, low = r >= step ? argument[r - step] : m - 1;
-            size_t high = r + step < rows && argument[r + step] < j ? argument[r + step] : j - 1;
-            best[j] = quant_dd_add(before[low], quant_kmeans1d_cost(a, low, j));
-            argument[r] = low;
-            for (size_t i = low + 1; i <= high; i++) {
-                quant_dd v = quant_dd_add(before[i], quant_kmeans1d_cost(a, i, j));
-                if (quant_dd_less(v, best[j])) {
-                    best[j] = v;
-                    argument[r] = i;
-                }
-            }
-        }
-    }
-}
+enum { DOUBLES = 12, WORDS = 6, STEPS = 48 };
 
-static size_t leftmost(const quant_kmeans1d_sums *a, const quant_dd *before, quant_dd best,
-                       size_t m, size_t j)
-{
-    quant_dd limit = quant_dd_add(best, quant_dd_of(QUANT_KMEANS1D_TIE * a->total));
-    size_t i = m - 1;
-    while (quant_dd_less(limit, quant_dd_add(before[i], quant_kmeans1d_cost(a, i, j)))) {
-        i++;
-    }
-    return i;
-}
+typedef struct scratch {
+    quant_kmeans1d_sums sums;
+    quant_kmeans1d_path path;
+    double *mirror[3], *behind;     /* running sums from the far end, costs from the far end */
+    uint32_t *id, *fewest, *most;
+} scratch;
 
 size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k)
 {
-    size_t room = k < max_points ? k : max_points, stride, bytes;
-    if (__builtin_add_overflow(max_points, 1, &stride) ||
-        __builtin_mul_overflow(stride, (room + 4) * sizeof(quant_dd), &bytes)) {
+    size_t bytes, each = DOUBLES * sizeof(double) + WORDS * sizeof(uint32_t);
+    (void)k;
+    if (max_points >= UINT32_MAX || __builtin_mul_overflow(max_points + 1, each, &bytes)) {
         return 0;
     }
     return bytes;
 }
 
+static void divide_work(scratch *t, size_t stride, void *work)
+{
+    double *d = work;
+    uint32_t *u = (uint32_t *)(void *)(d + DOUBLES * stride);
+    t->sums.w = (quant_dd_array){d, d + stride};
+    t->sums.s = (quant_dd_array){d + 2 * stride, d + 3 * stride};
+    t->sums.q = (quant_dd_array){d + 4 * stride, d + 5 * stride};
+    for (size_t i = 0; i < 3; i++) {
+        t->mirror[i] = d + (6 + i) * stride;
+    }
+    t->behind = d + 9 * stride;
+    t->path = (quant_kmeans1d_path){.n = stride - 1, .w = d, .s = d + 2 * stride,
+                                    .q = d + 4 * stride, .f = d + 10 * stride,
+                                    .g = d + 11 * stride, .from = u, .candidate = u + stride,
+                                    .start = u + 2 * stride};
+    t->id = u + 3 * stride;
+    t->fewest = u + 4 * stride;
+    t->most = u + 5 * stride;
+}
+
+/* What is known of f and the penalties tried: few < k < many links, penalties above and below. */
+typedef struct bracket {
+    size_t few, many;
+    double f_few, f_many;
+    double above, below;
+    int tried_above, tried_below;
+} bracket;
+
+static double chord(const bracket *b)
+{
+    return (b->f_few - b->f_many) / (double)(b->many - b->few);
+}
+
+static void narrow(bracket *b, size_t k, size_t links, double f, double penalty)
+{
+    if (links < k) {
+        b->few = links;
+        b->f_few = f;
+        b->above = penalty;
+        b->tried_above = 1;
+    } else {
+        b->many = links;
+        b->f_many = f;
+        b->below = penalty;
+        b->tried_below = 1;
+    }
+}
+
+/* Penalties go like links^-3. While one side only is known, extrapolate by that; between two
+ * sides interpolate penalty^(-1/4), near linear in links and made of square roots. The chord is
+ * slower far away but never fails to narrow the bracket: taken when near and when it lasts. */
+static double next_penalty(const bracket *b, size_t k, size_t links, double penalty, int step)
+{
+    if (b->tried_above && b->tried_below && b->many - b->few > 2 && step < 8 && b->below > 0) {
+        double high = 1 / sqrt(sqrt(b->below)), low = 1 / sqrt(sqrt(b->above));
+        double x = low + (high - low) * (double)(k - b->few) / (double)(b->many - b->few);
+        return 1 / (x * x * x * x);
+    }
+    if (!(b->tried_above && b->tried_below) && step < 4 && penalty > 0) {
+        double ratio = ((double)links + 0.4) / ((double)k + 0.4);
+        return penalty * ratio * ratio * ratio;
+    }
+    return chord(b);
+}
+
+/* True when path holds the one optimum of k clusters. Otherwise *slack bounds what the optimum
+ * can cost above the cheapest path at this penalty: f(k) is below the chord by convexity. */
+static int search(scratch *t, size_t k, double *penalty, double *slack)
+{
+    size_t n = t->sums.n;
+    double noise = 4 * (double)(k + 2) * t->sums.noise;
+    bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
+    for (int step = 0; step < STEPS; step++) {
+        size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
+        double cheapest = t->path.f[n];
+        if (links == k) {
+            *slack = noise;
+            return quant_kmeans1d_path_alone(&t->path, *penalty, noise);
+        }
+        narrow(&b, k, links, cheapest - *penalty * (double)links, *penalty);
+        double most = b.f_few - chord(&b) * (double)(k - b.few);
+        *slack = most + *penalty * (double)k - cheapest + 2 * noise;
+        double next = next_penalty(&b, k, links, *penalty, step);
+        if (*slack <= 4 * noise || !(next > b.below && next < b.above) || next == *penalty) {
+            break;
+        }
+        *penalty = next;
+    }
+    return 0;
+}
+
+/* Running sums from node n back to node 0: the same costs, read backwards. */
+static quant_kmeans1d_path mirrored(const scratch *t)
+{
+    const quant_kmeans1d_sums *a = &t->sums;
+    quant_kmeans1d_path p = t->path;
+    for (size_t i = 0; i <= a->n; i++) {
+        t->mirror[0][i] = -a->w.hi[a->n - i];
+        t->mirror[1][i] = -a->s.hi[a->n - i];
+        t->mirror[2][i] = -a->q.hi[a->n - i];
+    }
+    p.w = t->mirror[0];
+    p.s = t->mirror[1];
+    p.q = t->mirror[2];
+    p.f = t->behind;
+    return p;
+}
+
+/* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
+ * costs f[i] ahead of it and behind[n - i] after it. */
+static void decide(scratch *t, size_t k, double penalty, double slack, size_t *first)
+{
+    size_t n = t->sums.n, m = 0;
+    quant_kmeans1d_path back = mirrored(t);
+    quant_kmeans1d_path_run(&back, penalty);
+    double limit = t->path.f[n] + slack;
+    for (size_t i = 0; i <= n; i++) {
+        if (i == 0 || i == n || t->path.f[i] + t->behind[n - i] <= limit) {
+            t->id[m++] = (uint32_t)i;
+        }
+    }
+    quant_kmeans1d_corridor c = {.sums = &t->sums, .id = t->id, .m = m,
+                                 .f = {t->path.f, t->path.g}, .fewest = t->fewest,
+                                 .most = t->most, .candidate = t->path.candidate,
+                                 .start = t->path.start,
+                                 .tie = QUANT_KMEANS1D_TIE * t->sums.total};
+    quant_kmeans1d_corridor_run(&c, k, penalty, first);
+}
+
+static void solve(scratch *t, const quant_points *points, size_t k, size_t *first)
+{
+    double penalty = quant_kmeans1d_penalty_guess(&t->sums, points, k, t->id), slack;
+    if (search(t, k, &penalty, &slack)) {
+        for (size_t j = points->n, c = k; c-- > 0;) {
+            j = t->path.from[j];
+            first[c] = j;
+        }
+    } else {
+        decide(t, k, penalty, slack, first);
+    }
+}
+
 void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
                         quant_clusters *clusters)
 {
-    size_t stride = points->n + 1;
-    quant_dd *room = work, *best = room + 3 * stride;
-    quant_kmeans1d_sums sums = {.w = room, .s = room + stride, .q = room + 2 * stride};
-    quant_kmeans1d_sums_fill(&sums, points);
-    clusters->k = k < points->n ? k : points->n;
-    size_t *argument = (size_t *)(void *)(best + clusters->k * stride), end = points->n;
-    for (size_t j = 1; j <= points->n; j++) {
-        best[j] = quant_kmeans1d_cost(&sums, 0, j);
+    size_t n = points->n;
+    scratch t;
+    divide_work(&t, n + 1, work);
+    quant_kmeans1d_sums_fill(&t.sums, points);
+    t.path.least = 0x1p-54 * t.sums.w.hi[n];
+    clusters->k = k < n ? k : n;
+    if (clusters->k == 1 || clusters->k == n) {
+        for (size_t c = 0; c < clusters->k; c++) {
+            clusters->first[c] = c;
+        }
+    } else {
+        solve(&t, points, clusters->k, clusters->first);
     }
-    for (size_t m = 2; m <= clusters->k; m++) {
-        fill_layer(&sums, m, best + (m - 2) * stride, best + (m - 1) * stride, argument);
+    quant_dd bound = {0, 0};
+    for (size_t c = 0; c < clusters->k; c++) {
+        size_t end = c + 1 < clusters->k ? clusters->first[c + 1] : n;
+        bound = quant_dd_add(bound, quant_kmeans1d_cost(&t.sums, clusters->first[c], end));
     }
-    double bound = best[(clusters->k - 1) * stride + end].hi;
-    for (size_t m = clusters->k; m > 1; m--) {
-        end = leftmost(&sums, best + (m - 2) * stride, best[(m - 1) * stride + end], m, end);
-        clusters->first[m - 1] = end;
-    }
-    clusters->first[0] = 0;
-    quant_kmeans1d_finish(&sums, points, bound, clusters);
+    quant_kmeans1d_finish(&t.sums, points, bound.hi, clusters);
 }
 
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,

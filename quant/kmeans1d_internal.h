@@ -12,8 +12,9 @@
 
 enum { QUANT_KMEANS1D_MAX_K = 256 };
 
-/* Bytes of scratch for up to max_points distinct values and up to k clusters; 0 when the size
- * does not fit. The block must be aligned to 64 bytes, as quant_alloc gives. */
+/* Bytes of scratch for up to max_points distinct values and up to k clusters (at most 136 a
+ * point, whatever k); 0 when the size does not fit or max_points >= 2^32 - 1. The block must be
+ * aligned to 64 bytes, as quant_alloc gives. */
 size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k);
 
 /* quant_kmeans1d on input that is known to be valid: 1 <= k <= 256, n >= 1, values finite and
@@ -33,39 +34,50 @@ size_t quant_points_collapse_run(const float *x, const float *importance, size_t
 /* ---- shared by the reference and the fast version -------------------------------------------
  *
  * Node i stands before point i, node n behind the last; the cluster of points i .. j-1 is the
- * link i -> j. Values are scaled by 2^-value_exponent into [-1, 1], weights by
- * 2^-weight_exponent into (0, 1], and centred about the rounded weighted mean, in scaled units;
- * x - mean is exact in double-double. w, s, q are the running sums of w, w x and w x^2 before
- * each node, so that the sum of squares of a link is dq - ds^2 / dw.
+ * link i -> j, a partition into k clusters a path of k links from node 0 to node n. Values are
+ * scaled by 2^-value_exponent into [-1, 1], weights by 2^-weight_exponent into (0, 1], and
+ * centred about the rounded weighted mean; x - mean is exact in double-double. w, s, q are the
+ * running sums of w, w x and w x^2 before each node: a link costs dq - ds^2 / dw.
  *
- * Bound: each sum carries a relative error <= (n + 12) 2^-104 of q[n], so a link's cost is
- * within 2^-98 (n + 12) q[n] of the truth. */
+ * Bound, X = max |x - mean|: the sums carry errors of (n + 12) 2^-104 times w[n], X w[n] and
+ * q[n] at most, so a cost is within (n + 12) 2^-100 X^2 w[n] of the truth. w is exact, and the
+ * bound falls to (n + 12) 2^-100 X max |s|, when the weights span fewer than 2^40 / n. */
+typedef struct quant_dd_array {
+    double *hi, *lo;
+} quant_dd_array;
+
 typedef struct quant_kmeans1d_sums {
     size_t n;
-    quant_dd *w, *s, *q; /* n + 1 each */
-    double mean, total;  /* total: the cost of one cluster, scaled */
+    quant_dd_array w, s, q; /* n + 1 each */
+    double mean;            /* scaled */
+    double total;           /* the cost of one cluster, scaled */
+    double noise;           /* bound on the error of a cost taken from the hi parts alone */
     double value_scale[2], weight_scale[2]; /* two factors whose product is the power of two */
     int value_exponent, weight_exponent;
 } quant_kmeans1d_sums;
 
 /* Two partitions whose sums of squares differ by no more than this share of the total count as
  * tied, and the leftmost is taken. Ties that are exact in real arithmetic (equal spacing,
- * integers) come out within the bound above, 2^20 below this share for n <= 10^5; distinct
- * sums so close that rounding could confuse them do not occur by chance. */
-#define QUANT_KMEANS1D_TIE 0x1p-84
+ * integers) come out far below it by the bound above; distinct sums so close that rounding could
+ * confuse the two do not occur by chance. The optimum is therefore exact up to this share. */
+#define QUANT_KMEANS1D_TIE 0x1p-92
 
-/* Fill sums over points; w, s and q point at room for n + 1. */
+/* Fill sums over points; its six arrays point at room for n + 1. */
 void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_points *points);
+
+static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
+{
+    return quant_dd_sub((quant_dd){a.hi[j], a.lo[j]}, (quant_dd){a.hi[i], a.lo[i]});
+}
 
 /* Cost of the link i -> j in scaled units; never negative. */
 static inline quant_dd quant_kmeans1d_cost(const quant_kmeans1d_sums *a, size_t i, size_t j)
 {
-    quant_dd w = quant_dd_sub(a->w[j], a->w[i]), s = quant_dd_sub(a->s[j], a->s[i]);
-    quant_dd q = quant_dd_sub(a->q[j], a->q[i]);
+    quant_dd w = quant_dd_difference(a->w, i, j), s = quant_dd_difference(a->s, i, j);
     if (j - i < 2 || !(w.hi > 0)) {
         return quant_dd_of(0.0);
     }
-    quant_dd c = quant_dd_sub(q, quant_dd_div(quant_dd_mul(s, s), w));
+    quant_dd c = quant_dd_sub(quant_dd_difference(a->q, i, j), quant_dd_div(quant_dd_mul(s, s), w));
     return c.hi > 0 ? c : quant_dd_of(0.0);
 }
 
@@ -78,5 +90,45 @@ void quant_kmeans1d_finish(const quant_kmeans1d_sums *sums, const quant_points *
 /* QUANT_EINVAL with a message unless the arguments keep the contract of quant_kmeans1d. */
 quant_status quant_kmeans1d_check(quant_context *ctx, const quant_points *points, size_t k,
                                   const quant_clusters *clusters);
+
+/* ---- parts of the fast version -------------------------------------------------------------- */
+
+/* Cheapest paths in plain double when every link costs `penalty` more; arrays of n + 1. */
+typedef struct quant_kmeans1d_path {
+    size_t n;
+    const double *w, *s, *q; /* running sums, ascending in w */
+    double least;            /* smaller differences of w are taken as this */
+    double *f;               /* f[j]: cost of the cheapest path to node j, penalties included */
+    double *g;               /* f - q */
+    uint32_t *from;          /* last link of that path: from[j] -> j */
+    uint32_t *candidate, *start;
+} quant_kmeans1d_path;
+
+/* Fill f and from for this penalty; returns the number of links of the path to node n. */
+size_t quant_kmeans1d_path_run(quant_kmeans1d_path *path, double penalty);
+
+/* True when every other path from 0 to n, of any number of links, costs more than slack above
+ * the one that path_run found. */
+int quant_kmeans1d_path_alone(const quant_kmeans1d_path *path, double penalty, double slack);
+
+/* A penalty at which the cheapest path has about k links; a guess, 0 when there is none. */
+double quant_kmeans1d_penalty_guess(const quant_kmeans1d_sums *sums, const quant_points *points,
+                                    size_t k, uint32_t *bounds);
+
+/* The nodes id[0] = 0 < ... < id[m - 1] = n that a near-optimal path can visit. */
+typedef struct quant_kmeans1d_corridor {
+    const quant_kmeans1d_sums *sums;
+    uint32_t *id;
+    size_t m;
+    quant_dd_array f;         /* m each from here on */
+    uint32_t *fewest, *most;  /* links of the cheapest paths to each node */
+    uint32_t *candidate, *start;
+    double tie;
+} quant_kmeans1d_corridor;
+
+/* The leftmost of the optimal paths of exactly k links through the corridor, 2 <= k < m, decided
+ * in double-double; first[0 .. k-1]. The penalty is where the search begins. */
+void quant_kmeans1d_corridor_run(quant_kmeans1d_corridor *corridor, size_t k, double penalty,
+                                 size_t *first);
 
 #endif

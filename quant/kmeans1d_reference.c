@@ -50,7 +50,7 @@ quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *po
 {
     QUANT_TRY(quant_kmeans1d_check(ctx, points, k, clusters));
     clusters->k = k < points->n ? k : points->n;
-    size_t rows = clusters->k + 3, stride;
+    size_t rows = clusters->k + 3, stride; /* three of running sums, one a layer */
     if (__builtin_add_overflow(points->n, 1, &stride) || stride > SIZE_MAX / 64) {
         return quant_fail(ctx, QUANT_ENOMEM, "memory: %zu points do not fit", points->n);
     }
@@ -58,9 +58,12 @@ quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *po
     if (!room) {
         return QUANT_ENOMEM;
     }
-    quant_kmeans1d_sums sums = {.w = room, .s = room + stride, .q = room + 2 * stride};
+    double *part = (double *)(void *)(room + clusters->k * stride);
+    quant_kmeans1d_sums sums = {.w = {part, part + stride},
+                                .s = {part + 2 * stride, part + 3 * stride},
+                                .q = {part + 4 * stride, part + 5 * stride}};
     quant_kmeans1d_sums_fill(&sums, points);
-    quant_dd *best = room + 3 * stride;
+    quant_dd *best = room;
     solve(&sums, best, clusters);
     quant_kmeans1d_finish(&sums, points, best[(clusters->k - 1) * stride + points->n].hi, clusters);
     quant_release(ctx, room, rows, stride * sizeof *room);

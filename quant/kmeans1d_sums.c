@@ -49,21 +49,47 @@ static double rough_mean(const quant_kmeans1d_sums *a, const quant_points *p)
     return s / w;
 }
 
+static void put(quant_dd_array a, size_t i, quant_dd x)
+{
+    a.hi[i] = x.hi;
+    a.lo[i] = x.lo;
+}
+
+/* What rounding does to dq - ds^2 / dw when only the hi parts enter, u = 2^-53, S = max |s|:
+ * q is off by u q[n], s by u S and w by u w[n] on either side, the factors are 1, 2 ds / dw <= 2 X
+ * and (ds / dw)^2 <= X^2; four operations on terms <= q[n] follow. No error of w when its lo
+ * parts are all 0, as with counts. */
+static double noise_of(const quant_kmeans1d_sums *a, const quant_points *p)
+{
+    double peak = 0, inexact = 0;
+    for (size_t i = 0; i <= a->n; i++) {
+        double s = fabs(a->s.hi[i]);
+        peak = s > peak ? s : peak;
+        inexact = a->w.lo[i] != 0 ? 1 : inexact;
+    }
+    double low = fabs(scaled_value(a, p, 0) - a->mean);
+    double high = fabs(scaled_value(a, p, a->n - 1) - a->mean), far = low > high ? low : high;
+    return 0x1p-53 * (6 * a->q.hi[a->n] + 4 * far * peak + inexact * 2 * far * far * a->w.hi[a->n]);
+}
+
 void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
 {
     a->n = p->n;
     choose_scales(a, p);
     a->mean = rough_mean(a, p);
     quant_dd w = {0, 0}, s = {0, 0}, q = {0, 0};
-    a->w[0] = a->s[0] = a->q[0] = w;
+    put(a->w, 0, w);
+    put(a->s, 0, s);
+    put(a->q, 0, q);
     for (size_t i = 0; i < p->n; i++) {
         quant_dd x = quant_dd_two_sum(scaled_value(a, p, i), -a->mean);
         quant_dd weight = quant_dd_of(scaled_weight(a, p, i)), wx = quant_dd_mul(x, weight);
-        a->w[i + 1] = w = quant_dd_add(w, weight);
-        a->s[i + 1] = s = quant_dd_add(s, wx);
-        a->q[i + 1] = q = quant_dd_add(q, quant_dd_mul(wx, x));
+        put(a->w, i + 1, w = quant_dd_add(w, weight));
+        put(a->s, i + 1, s = quant_dd_add(s, wx));
+        put(a->q, i + 1, q = quant_dd_add(q, quant_dd_mul(wx, x)));
     }
     a->total = quant_kmeans1d_cost(a, 0, a->n).hi;
+    a->noise = noise_of(a, p);
 }
 
 /* sum += x, the rounding error kept in lost (Neumaier 1974). */

@@ -86,7 +86,7 @@ static double draw(size_t shape, size_t i)
     case 5: return 1000 + normal();                       /* 1000 sigma off */
     case 6: return -1e7 + 0x1p-10 * (double)below(500);
     case 7: return (double)(i / 2) * 100 + (double)(i % 2); /* equal pairs */
-    case 8: return ldexp(1, (int)(i % 50) - 25);          /* geometric */
+    case 8: return ldexp(1, (int)(i % 32) - 16);          /* geometric */
     case 9: return (double)((float)normal() * 0x1p-140f);
     case 10: return (double)(i * i);
     case 11: return (double)(i % 3 ? -1 : 1) * (double)i; /* symmetric in parts */
