@@ -25,7 +25,7 @@ typedef struct quant_compare_options {
     const quant_scheme *schemes;  /* used when recipe is NULL */
     size_t scheme_count;
     const quant_recipe *recipe;   /* one column: each tensor by its rule */
-    const char *tensors;          /* glob; NULL: all */
+    const char *tensors;          /* glob; NULL: all. The others are in no list and no sum */
     uint64_t min_elements;        /* 0: all */
     bool keep_nonfinite;          /* --nonfinite=keep: kept instead of refused */
     int probe;                    /* K seeded unit-norm inputs per matrix; 0: no outputs */
@@ -54,15 +54,21 @@ typedef struct quant_compare_row {
     quant_output_fidelity output; /* pairs = 0 unless probe or inputs */
 } quant_compare_row;
 
-/* gate/up/down that feed each other: y = down(silu(gate x) * (up x)), one per scheme. */
+/* gate/up/down that feed each other: y = down(silu(gate x) * (up x)), one per scheme. Axes before
+ * the last two index experts, whatever the scheme's stack. A member that is kept takes part as it
+ * is; a triple with a refused member, or with three kept ones, is left out. */
 typedef struct quant_compare_triple {
-    const char *name;            /* common part of the three names */
+    const char *name;            /* the three names with * where they differ */
     size_t scheme;
     quant_output_fidelity output;
 } quant_compare_triple;
 
+/* A tensor without a row. A scheme whose axis or stack does not exist in a shape keeps that tensor
+ * in its own column; a scheme that cannot represent a tensor (mode=unique with too many values) has it
+ * refused there. */
 typedef struct quant_compare_listed {
-    size_t tensor;
+    size_t tensor;               /* SIZE_MAX: only in the other bank (--against) */
+    size_t scheme;               /* column; SIZE_MAX: every column */
     const char *name;
     const char *reason;
 } quant_compare_listed;
@@ -92,7 +98,12 @@ typedef struct quant_compare_result {
 } quant_compare_result;
 
 /* Run. One tensor's values in memory at a time, decoded copies in pieces. Refused tensors do not
- * make it fail. Same bytes for any thread count. Free with quant_compare_free. */
+ * make it fail. Same bytes for any thread count. Free with quant_compare_free.
+ *
+ * Outputs: a tensor is [out, in] with all axes after the first flattened; with stack=N its first N axes
+ * index independent matrices that all see the same inputs. Inputs of probe are keyed by (seed,
+ * tensor name); those of a triple by (seed, name of the triple), or are the gate's real ones. A tensor
+ * for which `inputs` has nothing that fits has no outputs (pairs = 0). */
 quant_status quant_compare(quant_context *ctx, quant_bank *bank,
                            const quant_compare_options *options, quant_compare_result **result);
 void quant_compare_free(quant_context *ctx, quant_compare_result *result);

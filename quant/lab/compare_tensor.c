@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* compare_tensor.c - one tensor under every column: load, encode, stream the copy back, measure. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "quant/internal.h"
+#include "quant/lab/compare_parts.h"
+#include "quant/predict.h"
+
+/* ---- one column --------------------------------------------------------------------------- */
+
+/* Whether scales stay put along the last axis: one region a channel (or a tensor), and the channel
+ * axis is another one. */
+bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape)
+{
+    int last = shape->rank - 1 - scheme->stack;
+    int axis = scheme->axis < 0 ? scheme->axis + last + 1 : scheme->axis;
+    if (scheme->family == QUANT_FAMILY_FLOAT || scheme->granularity == QUANT_PER_TENSOR) {
+        return true;
+    }
+    uint64_t channels = shape->dim[scheme->stack + axis], rest = 1;
+    for (int i = scheme->stack; i < shape->rank; i++) {
+        rest *= i == scheme->stack + axis ? 1 : shape->dim[i];
+    }
+    if (scheme->granularity == QUANT_PER_BLOCK && scheme->size < rest) {
+        return false;
+    }
+    bool one_region = scheme->granularity == QUANT_PER_GROUP ? scheme->size >= channels
+                                                             : channels == 1;
+    return axis != last || one_region;
+}
+
+/* The same scheme with room for larger scales or entries; false when it has none to give. */
+static bool escalate(quant_scheme *scheme)
+{
+    if (scheme->family == QUANT_FAMILY_LINEAR && scheme->store != QUANT_STORE_F32) {
+        scheme->store = QUANT_STORE_F32;
+        return true;
+    }
+    if (scheme->family == QUANT_FAMILY_CODEBOOK && scheme->table_store != QUANT_STORE_F32) {
+        scheme->table_store = QUANT_STORE_F32;
+        return true;
+    }
+    return false;
+}
+
+void lab_copy_free(lab_study *s, lab_copy *copy)
+{
+    if (copy->packed) {
+        quant_release(s->ctx, copy->packed, copy->bytes, 1);
+        copy->packed = NULL;
+    }
+}
+
+static quant_status encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
+                                quant_compare_row *row)
+{
+    quant_layout layout;
+    QUANT_TRY(quant_encode_layout(s->ctx, &copy->scheme, &t->info->shape, &layout));
+    copy->packed = quant_alloc(s->ctx, layout.bytes, 1);
+    if (!copy->packed) {
+        return QUANT_ENOMEM;
+    }
+    copy->bytes = layout.bytes;
+    row->stored_bytes = layout.stored_bytes;
+    row->bits_per_weight = layout.bits_per_weight;
+    quant_status status = quant_encode(s->ctx, &copy->scheme, &t->info->shape, t->w, copy->packed,
+                                       layout.bytes, &row->info);
+    if (status != QUANT_OK) {
+        lab_copy_free(s, copy);
+    }
+    return status;
+}
+
+/* A failure that belongs to this tensor ends the cell; one of the machine ends the study. */
+static quant_status end_cell(lab_study *s, quant_status status, lab_cell *cell)
+{
+    if (status == QUANT_ENOMEM || status == QUANT_EIO || status == QUANT_EINVAL) {
+        return status;
+    }
+    cell->fate = status == QUANT_ESHAPE ? LAB_KEPT : LAB_REFUSED;
+    cell->reason = lab_text_failure(s, status);
+    return cell->reason ? QUANT_OK : QUANT_ENOMEM;
+}
+
+/* Encode with the column's scheme, or end the cell. */
+static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_scheme *scheme,
+                                lab_copy *copy, lab_cell *cell)
+{
+    copy->scheme = *scheme;
+    quant_status status = encode_once(s, t, copy, &cell->row);
+    if (status == QUANT_ESCALE && escalate(&copy->scheme)) {
+        cell->row.escalated = true;
+        status = encode_once(s, t, copy, &cell->row);
+    }
+    if (status != QUANT_OK) {
+        return end_cell(s, status, cell);
+    }
+    quant_scheme_print(&copy->scheme, cell->row.scheme_text);
+    cell->row.foldable = lab_is_foldable(&copy->scheme, &t->info->shape);
+    return QUANT_OK;
+}
+
+static const quant_scheme *column_scheme(const lab_study *s, size_t tensor, size_t column,
+                                         size_t *rule)
+{
+    *rule = SIZE_MAX;
+    const char *name = quant_bank_tensor(s->bank, tensor)->name;
+    return s->options->recipe ? quant_recipe_match(s->options->recipe, name, rule)
+                              : &s->options->schemes[column];
+}
+
+static quant_status predict(lab_study *s, const lab_tensor *t, const quant_scheme *scheme,
+                            double *predicted)
+{
+    quant_statistics *statistics = NULL;
+    QUANT_TRY(quant_statistics_new(s->ctx, scheme, &t->info->shape, t->w, &statistics));
+    *predicted = quant_predict(statistics);
+    quant_statistics_free(s->ctx, statistics);
+    return QUANT_OK;
+}
+
+/* Stream the copy of one column and fill its row; outputs of the member go to `joined`. */
+static quant_status measure_copy(lab_study *s, const lab_tensor *t, const lab_copy *copy,
+                                 lab_own *own, lab_outputs *joined, lab_cell *cell)
+{
+    lab_outputs mine = {0};
+    QUANT_TRY(lab_own_prepare(s, t, copy->scheme.stack, own));
+    if (own->inputs.count > 0) {
+        QUANT_TRY(lab_outputs_new(s->ctx, &own->reference.view, &own->inputs, &mine));
+    }
+    lab_outputs *const sinks[2] = {mine.y ? &mine : NULL, joined};
+    quant_status status = lab_stream(s, t, copy, &cell->row.weight, sinks);
+    cell->row.output = mine.y && status == QUANT_OK ? lab_outputs_compare(&own->reference, &mine)
+                                                    : lab_output_none();
+    lab_outputs_free(s->ctx, &mine);
+    if (status == QUANT_OK && isfinite(cell->row.weight.err2)) {
+        cell->fate = LAB_ROW;
+        return QUANT_OK;
+    }
+    cell->fate = LAB_REFUSED;
+    cell->reason = "the copy is not finite";
+    return status;
+}
+
+static quant_status join(lab_study *s, const lab_tensor *t, const lab_copy *copy, size_t column,
+                         lab_own *own, lab_member *m)
+{
+    lab_cell *cell = &s->cells[t->index * s->columns + column];
+    lab_outputs joined = {0};
+    bool quantized = cell->fate == LAB_UNSEEN;
+    quant_status status = QUANT_OK;
+    if (cell->fate != LAB_REFUSED) {
+        QUANT_TRY(lab_outputs_new(s->ctx, &m->view, &m->inputs[column], &joined));
+        lab_outputs *const sinks[2] = {NULL, &joined};
+        lab_copy exact = {0};
+        status = quantized ? measure_copy(s, t, copy, own, &joined, cell)
+                           : lab_stream(s, t, &exact, NULL, sinks);
+    }
+    if (status == QUANT_OK) {
+        m->take(s, m, column, quantized, cell->fate == LAB_REFUSED ? NULL : &joined);
+    }
+    lab_outputs_free(s->ctx, &joined);
+    return status;
+}
+
+static void row_begin(const lab_study *s, const lab_tensor *t, size_t column, lab_cell *cell)
+{
+    quant_compare_row *row = &cell->row;
+    row->tensor = t->index;
+    row->shape = t->info->shape;
+    row->scheme = column;
+    row->predicted = NAN;
+    row->output = lab_output_none();
+    row->name = t->info->name;
+    row->dtype = quant_dtype_name(t->info->dtype);
+    if (s->other) {
+        snprintf(row->scheme_text, sizeof row->scheme_text, "against");
+    }
+}
+
+static quant_status measure_column(lab_study *s, const lab_tensor *t, size_t column,
+                                   lab_own *own, lab_member *m)
+{
+    lab_cell *cell = &s->cells[t->index * s->columns + column];
+    lab_copy copy = {0};
+    size_t rule;
+    row_begin(s, t, column, cell);
+    if (cell->fate == LAB_UNSEEN) {
+        QUANT_TRY(s->other ? lab_against_copy(s, t, &copy, cell)
+                           : encode_copy(s, t, column_scheme(s, t->index, column, &rule), &copy,
+                                         cell));
+    }
+    quant_status status = QUANT_OK;
+    if (m) {
+        status = join(s, t, &copy, column, own, m);
+    } else if (cell->fate == LAB_UNSEEN) {
+        status = measure_copy(s, t, &copy, own, NULL, cell);
+    }
+    lab_copy_free(s, &copy);
+    if (status == QUANT_OK && s->options->predict && !s->other && cell->fate == LAB_ROW) {
+        status = predict(s, t, &copy.scheme, &cell->row.predicted);
+    }
+    return status;
+}
+
+/* ---- the tensor --------------------------------------------------------------------------- */
+
+/* End the columns that a recipe keeps; *wanted says whether any is left. */
+static quant_status apply_recipe(lab_study *s, size_t tensor, bool *wanted)
+{
+    size_t rule;
+    *wanted = true;
+    if (!s->options->recipe || s->other || column_scheme(s, tensor, 0, &rule)) {
+        return QUANT_OK;
+    }
+    char text[160] = "no rule of the recipe matches";
+    if (rule != SIZE_MAX) {
+        snprintf(text, sizeof text, "kept by rule \"%.120s\"",
+                 quant_recipe_glob(s->options->recipe, rule));
+    }
+    *wanted = false;
+    return lab_cells_end(s, tensor, LAB_KEPT, text);
+}
+
+/* Refuse (or keep) a tensor that is not finite as f32, which is what would be encoded. */
+static quant_status check_finite(lab_study *s, const lab_tensor *t, bool *finite)
+{
+    uint64_t count = 0, first = 0;
+    for (uint64_t i = t->info->elements; i-- > 0;) {
+        if (!isfinite(t->w[i])) {
+            count++;
+            first = i;
+        }
+    }
+    *finite = count == 0;
+    if (*finite) {
+        return QUANT_OK;
+    }
+    char text[160];
+    snprintf(text, sizeof text, "not finite%s: %" PRIu64 " of %" PRIu64
+             " values, the first at index %" PRIu64, lab_is_wide(t) ? " in f32" : "", count,
+             t->info->elements, first);
+    return lab_cells_end(s, t->index, s->options->keep_nonfinite ? LAB_KEPT : LAB_REFUSED, text);
+}
+
+static quant_status join_reference(lab_study *s, const lab_tensor *t, lab_member *m)
+{
+    lab_outputs joined = {0};
+    QUANT_TRY(lab_outputs_new(s->ctx, &m->view, &m->inputs[s->columns], &joined));
+    lab_outputs *const sinks[2] = {&joined, NULL};
+    lab_copy exact = {0};
+    quant_status status = lab_stream(s, t, &exact, NULL, sinks);
+    if (status == QUANT_OK) {
+        m->take(s, m, s->columns, false, &joined);
+    }
+    lab_outputs_free(s->ctx, &joined);
+    return status;
+}
+
+static quant_status measure_loaded(lab_study *s, const lab_tensor *t, lab_member *m)
+{
+    bool finite;
+    QUANT_TRY(check_finite(s, t, &finite));
+    if (!finite) {
+        if (m) {
+            m->refused = true;
+        }
+        return QUANT_OK;
+    }
+    if (m) {
+        QUANT_TRY(join_reference(s, t, m));
+    }
+    lab_own own = {0};
+    quant_status status = QUANT_OK;
+    for (size_t c = 0; c < s->columns && status == QUANT_OK; c++) {
+        status = measure_column(s, t, c, &own, m);
+    }
+    lab_own_free(s, &own);
+    return status;
+}
+
+quant_status lab_tensor_measure(lab_study *s, size_t tensor, lab_member *member)
+{
+    const quant_tensor *info = quant_bank_tensor(s->bank, tensor);
+    if (s->options->progress) {
+        s->options->progress(s->options->user, info->name, s->done, s->total);
+    }
+    s->done += info->bytes;
+    const char *reason = s->other ? lab_against_reason(info, s->options->min_elements)
+                                  : quant_keep_reason(info, s->options->min_elements);
+    if (reason) {
+        return lab_cells_end(s, tensor, LAB_KEPT, reason);
+    }
+    bool wanted;
+    QUANT_TRY(apply_recipe(s, tensor, &wanted));
+    if (!wanted && !member) {
+        return QUANT_OK;
+    }
+    lab_tensor t = {tensor, info, quant_alloc(s->ctx, (size_t)info->elements, sizeof(float))};
+    if (!t.w) {
+        return QUANT_ENOMEM;
+    }
+    quant_status status = quant_bank_read_f32(s->ctx, s->bank, tensor, 0, info->elements, t.w);
+    if (status == QUANT_OK) {
+        status = measure_loaded(s, &t, member);
+    }
+    quant_release(s->ctx, t.w, (size_t)info->elements, sizeof(float));
+    return status == QUANT_OK ? status : quant_fail_prefix(s->ctx, status, info->name);
+}
