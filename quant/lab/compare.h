@@ -29,8 +29,8 @@ typedef struct quant_compare_options {
     uint64_t min_elements;        /* 0: all */
     bool keep_nonfinite;          /* --nonfinite=keep: kept instead of refused */
     int probe;                    /* K seeded unit-norm inputs per matrix; 0: no outputs */
-    quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name, or one
-                                     npy whose last axis is `in`; NULL: none */
+    quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name,
+                                     or one npy whose last axis is `in`; NULL: none */
     uint64_t seed;
     bool predict;                 /* fill `predicted` */
     quant_progress_fn *progress;  /* NULL allowed */
@@ -63,9 +63,9 @@ typedef struct quant_compare_triple {
     quant_output_fidelity output;
 } quant_compare_triple;
 
-/* A tensor without a row. A scheme whose axis or stack does not exist in a shape keeps that tensor
- * in its own column; a scheme that cannot represent a tensor (mode=unique with too many values) has it
- * refused there. */
+/* A tensor without a row. A scheme whose axis or stack does not exist in a shape keeps that
+ * tensor in its own column; a scheme that cannot represent a tensor (mode=unique with too many
+ * values) has it refused there. */
 typedef struct quant_compare_listed {
     size_t tensor;               /* SIZE_MAX: only in the other bank (--against) */
     size_t scheme;               /* column; SIZE_MAX: every column */
@@ -100,10 +100,10 @@ typedef struct quant_compare_result {
 /* Run. One tensor's values in memory at a time, decoded copies in pieces. Refused tensors do not
  * make it fail. Same bytes for any thread count. Free with quant_compare_free.
  *
- * Outputs: a tensor is [out, in] with all axes after the first flattened; with stack=N its first N axes
- * index independent matrices that all see the same inputs. Inputs of probe are keyed by (seed,
- * tensor name); those of a triple by (seed, name of the triple), or are the gate's real ones. A tensor
- * for which `inputs` has nothing that fits has no outputs (pairs = 0). */
+ * Outputs: a tensor is [out, in] with all axes after the first flattened; with stack=N its first
+ * N axes index independent matrices that all see the same inputs. Inputs of probe are keyed by
+ * (seed, tensor name); those of a triple by (seed, name of the triple), or are the gate's real
+ * ones. A tensor for which `inputs` has nothing that fits has no outputs (pairs = 0). */
 quant_status quant_compare(quant_context *ctx, quant_bank *bank,
                            const quant_compare_options *options, quant_compare_result **result);
 void quant_compare_free(quant_context *ctx, quant_compare_result *result);

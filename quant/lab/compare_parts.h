@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* compare_parts.h - what the files of compare share; not installed.
  *
- * A study is a grid of cells, tensors by columns (schemes). Tensors are visited one at a time, in file
- * order but for gate/up/down, which are visited together; each cell ends as a row, kept or refused,
- * and the grid is then read off in file order. */
+ * A study is a grid of cells, tensors by columns (schemes). Tensors are visited one at a time, in
+ * file order but for gate/up/down, which are visited together; each cell ends as a row, kept or
+ * refused, and the grid is then read off in file order. */
 #ifndef QUANT_LAB_COMPARE_PARTS_H
 #define QUANT_LAB_COMPARE_PARTS_H
 
@@ -106,7 +106,7 @@ struct lab_member {
 bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape);
 void lab_copy_free(lab_study *s, lab_copy *copy); /* its packed buffer */
 
-/* compare_tensor.c: measure one tensor under every column; member NULL when it belongs to no triple. */
+/* compare_tensor.c: measure one tensor under every column; member NULL when it is in no triple. */
 quant_status lab_tensor_measure(lab_study *s, size_t tensor, lab_member *member);
 
 /* compare_against.c: open the copy of a tensor, or end the cell. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* compare_stream.c - a tensor and its copy, span by span: weight fidelity and outputs in one pass. */
+/* compare_stream.c - a tensor and its copy, span by span: weights and outputs in one pass. */
 #include <string.h>
 
 #include "quant/internal.h"

@@ -225,13 +225,21 @@ static double value_of(const expression *e, const subject *s)
     return smallest ? s->output->cosine_min : e->metric->value(s->energies);
 }
 
-/* Zero error passes any SQNR gate, an upper limit included. */
+/* Zero error passes any SQNR gate: under an upper limit it counts as the smallest value. */
+static double rank_of(const expression *e, double value)
+{
+    bool exempt = !e->at_least && e->metric && e->metric->value == quant_sqnr_db;
+    return exempt && value == INFINITY ? -INFINITY : value;
+}
+
 static bool holds(const expression *e, double value)
 {
-    if (e->metric && e->metric->value == quant_sqnr_db && value == INFINITY) {
-        return true;
-    }
-    return e->at_least ? value >= e->threshold : value <= e->threshold;
+    return e->at_least ? value >= e->threshold : rank_of(e, value) <= e->threshold;
+}
+
+static bool is_worse(const expression *e, double value, double than)
+{
+    return isnan(value) || (e->at_least ? value < than : rank_of(e, value) > rank_of(e, than));
 }
 
 /* Begins as "nothing matched", which fails. */
@@ -260,8 +268,7 @@ static void judge(const expression *e, const subject *s, const char *where,
         return;
     }
     double value = value_of(e, s);
-    bool worse = first || isnan(value) || (e->at_least ? value < v->value : value > v->value);
-    if (!worse || (!first && isnan(v->value))) {
+    if (!first && (isnan(v->value) || !is_worse(e, value, v->value))) {
         return;
     }
     v->value = value;

@@ -3,10 +3,12 @@
  * "pooled.relative_error<=0.05", "output.cosine>=0.985".
  *
  * METRIC alone must hold on every row; worst.METRIC names the same demand and reports the worst
- * row; pooled.METRIC looks at the summary's pooled energies; output. before a metric looks at output
- * fidelity (per row its smallest cosine, its pooled energies otherwise). Further metrics than those of
- * fidelity.h: bits_per_weight, bytes, saturated_share. Several gates are separated by ',' or given
- * as several options. Zero error passes any SQNR gate. NaN, no row at all, or no live pair fails. */
+ * row; pooled.METRIC looks at the summary's pooled energies; output. before a metric looks at
+ * output fidelity (per row its smallest cosine, its pooled energies otherwise), and every triple
+ * is a row too. Prefixes combine: pooled.output.cosine. Further metrics than those of fidelity.h:
+ * bits_per_weight, bytes, saturated_share. Several gates are separated by ',' or given as several
+ * options. Zero error passes any SQNR gate. A pair that is zero on both sides has no cosine and no
+ * relative error and enters neither verdict. NaN, no row at all, or no live pair fails. */
 #ifndef QUANT_LAB_GATE_H
 #define QUANT_LAB_GATE_H
 
@@ -22,8 +24,8 @@ typedef struct quant_gate_verdict {
     const char *text;       /* the expression */
     bool held;
     double value, threshold;
-    const char *where;      /* tensor of the worst row, or "pooled" */
-    char scheme_text[QUANT_SCHEME_TEXT];
+    const char *where;      /* tensor of the worst row, or "pooled"; "" when no row matches */
+    char scheme_text[QUANT_SCHEME_TEXT]; /* of the worst row, or of the column */
     const char *why;        /* "no row matches", "NaN", "no live pair", NULL */
 } quant_gate_verdict;
 

@@ -11,8 +11,8 @@
 
 /* ---- stacks ------------------------------------------------------------------------------- */
 
-/* Convolution kernels have rank 3 too, but their last axis is short; a stack holds matrices that are
- * both tall and wide, and not more of them than either side is long. */
+/* Convolution kernels have rank 3 too, but their last axis is short; a stack holds matrices that
+ * are both tall and wide, and not more of them than either side is long. */
 enum { MATRIX_SIDE = 16 };
 
 static bool looks_like_stack(const quant_tensor *t)

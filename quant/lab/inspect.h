@@ -12,8 +12,8 @@ typedef struct quant_inspect_row {
     const quant_tensor *info;   /* owned by the bank */
     bool measured;              /* figures are filled: a decoded type */
     quant_summary figures;
-    double row_spread;          /* largest over median RMS of the rows of axis 0; NaN when rank < 2 */
-    bool looks_like_stack;      /* rank 3, and its name or its shape says experts: stack=1 is meant */
+    double row_spread;          /* largest over median RMS of the rows of axis 0; NaN: rank < 2 */
+    bool looks_like_stack;      /* rank 3, and its name or shape says experts: stack=1 is meant */
 } quant_inspect_row;
 
 /* Reads all data of the tensors that match the glob (NULL: all). rows has room for count of the

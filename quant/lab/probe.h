@@ -28,9 +28,9 @@ typedef struct lab_inputs {
     bool per_matrix;
 } lab_inputs;
 
-/* Inputs for a matrix of that name and width: seeded ones of unit norm, or those of options->inputs.
- * count = 0 when there are none that fit. QUANT_ESHAPE: inputs of that very name have another width.
- * QUANT_ENONFINITE: they are not finite. */
+/* Inputs for a matrix of that name and width: seeded ones of unit norm, or those of
+ * options->inputs. count = 0 when there are none that fit. QUANT_ESHAPE: inputs of that very name
+ * have another width. QUANT_ENONFINITE: they are not finite. */
 quant_status lab_inputs_make(quant_context *ctx, const quant_compare_options *options,
                              const char *name, uint64_t cols, lab_inputs *inputs);
 void lab_inputs_free(quant_context *ctx, lab_inputs *inputs);

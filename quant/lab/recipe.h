@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* recipe.h - which scheme each tensor gets.
  *
- * A recipe is JSON: an object from tensor globs to scheme strings, first match wins; the value "keep"
- * leaves a tensor as it is. Example: {"*embed*": "f16", "*.down_proj.*": "int8:channel", "*":
- * "lut4:group=32"}. Globs know * (any run, dots and slashes included), ? (one character) and [set]
- * ([a-z0-9], negated by a leading ! or ^, a leading ] is a member; a '[' that nothing closes stands for
- * itself). A tensor that no glob matches is kept and listed with that reason. */
+ * A recipe is JSON: an object from tensor globs to scheme strings, first match wins; the value
+ * "keep" leaves a tensor as it is. Example: {"*embed*": "f16", "*.down_proj.*": "int8:channel",
+ * "*": "lut4:group=32"}. Globs know * (any run, dots and slashes included), ? (one character) and
+ * [set] ([a-z0-9], negated by a leading ! or ^, a leading ] is a member; a '[' that nothing closes
+ * stands for itself). A tensor that no glob matches is kept and listed with that reason. */
 #ifndef QUANT_LAB_RECIPE_H
 #define QUANT_LAB_RECIPE_H
 
@@ -30,9 +30,9 @@ const char *quant_recipe_glob(const quant_recipe *recipe, size_t i);
 /* True when the whole name matches the glob. Linear time in practice, no recursion. */
 bool quant_glob_match(const char *glob, const char *name);
 
-/* Why a tensor is not quantized whatever the scheme: "integer type I64", "type Q4_K is not decoded", "1-D",
- * "scalar", "empty", "fewer than N elements"; NULL when it may be quantized. The text is the calling thread's, valid
- * until its next call. */
+/* Why a tensor is not quantized whatever the scheme: "integer type I64", "type Q4_K is not
+ * decoded", "1-D", "scalar", "empty", "fewer than N elements"; NULL when it may be quantized. The
+ * text is the calling thread's, valid until its next call. */
 const char *quant_keep_reason(const quant_tensor *t, uint64_t min_elements);
 
 #endif

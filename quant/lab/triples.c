@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* triples.c - gate, up and down of a gated feed-forward layer: y = down(silu(gate x) * (up x)).
  *
- * The three are visited one after the other, whatever their order in the file; between the visits only
- * hidden activations are kept, one set a column and one for the reference. */
+ * The three are visited one after the other, whatever their order in the file; between the visits
+ * only hidden activations are kept, one set a column and one for the reference. */
 #include <math.h>
 #include <string.h>
 
@@ -37,7 +37,7 @@ static void replace(const char *name, size_t begin, size_t length, const char *p
     strcpy(text + begin + n, name + begin + length);
 }
 
-/* [.., h, in], [.., h, in], [.., out, h] with the same leading axes, all of them to be quantized. */
+/* [.., h, in], [.., h, in], [.., out, h] with the same leading axes, none kept for its type. */
 static bool fits(const lab_study *s, const size_t member[PARTS])
 {
     const quant_shape *shape[PARTS];
