@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* cli.h - what the verbs of the command share. Each verb returns the exit status. */
+#ifndef QUANT_CLI_CLI_H
+#define QUANT_CLI_CLI_H
+
+#include "quant/bank/bank.h"
+#include "quant/cli/options.h"
+#include "quant/lab/recipe.h"
+
+#define QUANT_VERB(id, name, operands, least, most, summary) \
+    int cli_##name(quant_context *ctx, const cli_args *args);
+#include "quant/cli/verbs.def"
+#undef QUANT_VERB
+
+enum { CLI_TABLE, CLI_JSON, CLI_CSV };      /* --format */
+enum { CLI_REFUSE, CLI_KEEP };              /* --nonfinite */
+enum { CLI_F32, CLI_F16, CLI_BF16 };        /* --dtype */
+enum { EXIT_GATE = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
+
+/* "quant: MESSAGE" of the last failure as one line on stderr; returns its exit status. */
+int cli_fail(quant_context *ctx, quant_status status);
+
+/* The one of two exit statuses that matters more: 6, 5, 3, 4, 2, 1, 0. */
+int cli_worse(int a, int b);
+
+/* QUANT_EIO when path exists and --force was not given. */
+quant_status cli_may_write(quant_context *ctx, const cli_args *args);
+
+/* The recipe of --scheme or --recipe, exactly one of which is expected. */
+quant_status cli_one_recipe(quant_context *ctx, const cli_args *args, quant_recipe **recipe);
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "quant/cli/compare_run.h"
+
+#include <string.h>
+
+#include "quant/internal.h"
+
+static size_t count_schemes(const char *list)
+{
+    size_t count = 1;
+    for (; (list = strchr(list, ';')); list++) {
+        count++;
+    }
+    return count;
+}
+
+/* "A;B" with blanks around each allowed. */
+static quant_status parse_schemes(quant_context *ctx, const char *list, compare_run *run)
+{
+    run->options.scheme_count = count_schemes(list);
+    run->schemes = quant_alloc(ctx, run->options.scheme_count, sizeof *run->schemes);
+    if (!run->schemes) {
+        return QUANT_ENOMEM;
+    }
+    run->options.schemes = run->schemes;
+    for (size_t i = 0; i < run->options.scheme_count; i++) {
+        char text[256];
+        list += strspn(list, " ");
+        size_t n = strcspn(list, ";"), used = n;
+        while (used > 0 && list[used - 1] == ' ') {
+            used--;
+        }
+        if (used >= sizeof text) {
+            return quant_fail(ctx, QUANT_ESCHEME, "--schemes: scheme %zu: expected at most %zu "
+                              "bytes, found %zu", i + 1, sizeof text - 1, used);
+        }
+        memcpy(text, list, used);
+        text[used] = '\0';
+        quant_status s = quant_scheme_parse(ctx, text, &run->schemes[i]);
+        if (s != QUANT_OK) {
+            return quant_fail_prefix(ctx, s, "--schemes");
+        }
+        list += n + 1;
+    }
+    return QUANT_OK;
+}
+
+static quant_status parse_metric(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    const char *name = args->text[OPT_METRIC] ? args->text[OPT_METRIC] : "sqnr_db";
+    bool of_output = strncmp(name, "output.", 7) == 0;
+    char known[256] = "";
+    run->metric = quant_metric_find(of_output ? name + 7 : name);
+    if (!run->metric) {
+        for (int i = 0; i < QUANT_METRIC_COUNT; i++) {
+            size_t at = strlen(known);
+            snprintf(known + at, sizeof known - at, " %s", quant_metric_row(i)->name);
+        }
+        return quant_fail(ctx, QUANT_EINVAL, "--metric: expected one of%s, or output. before it, "
+                          "found '%s'", known, name);
+    }
+    if (of_output && run->options.probe == 0 && !args->text[OPT_INPUTS]) {
+        return quant_fail(ctx, QUANT_EINVAL, "--metric: %s: expected --probe or --inputs too, "
+                          "found neither", name);
+    }
+    return QUANT_OK;
+}
+
+/* Combinations that contradict each other. */
+static quant_status check_together(quant_context *ctx, const cli_args *args)
+{
+    const char *const *text = args->text;
+    if (text[OPT_SCHEMES] && text[OPT_RECIPE]) {
+        return quant_fail(ctx, QUANT_EINVAL, "expected one of --schemes and --recipe, found both");
+    }
+    if (text[OPT_PROBE] && text[OPT_INPUTS]) {
+        return quant_fail(ctx, QUANT_EINVAL, "expected one of --probe and --inputs, found both");
+    }
+    if (text[OPT_AGAINST] && (text[OPT_SCHEMES] || text[OPT_RECIPE])) {
+        return quant_fail(ctx, QUANT_EINVAL, "--against: expected no --schemes or --recipe, found "
+                          "one");
+    }
+    if (text[OPT_AGAINST] && args->operands != 1) {
+        return quant_fail(ctx, QUANT_EINVAL, "--against: expected one BANK, found %zu",
+                          args->operands);
+    }
+    if (args->number[OPT_PROBE] > 65536) {
+        return quant_fail(ctx, QUANT_EINVAL, "--probe: expected at most 65536, found %s",
+                          text[OPT_PROBE]);
+    }
+    return QUANT_OK;
+}
+
+static quant_status make_room(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    run->gates = quant_alloc(ctx, args->gates, sizeof *run->gates);
+    run->banks = quant_alloc(ctx, args->operands, sizeof *run->banks);
+    run->reports = quant_alloc(ctx, args->operands, sizeof *run->reports);
+    for (size_t i = 0; run->gates && i < args->gates; i++) {
+        run->gates[i] = NULL;
+    }
+    for (size_t i = 0; run->banks && i < args->operands; i++) {
+        run->banks[i] = (compare_bank){.bank = NULL};
+    }
+    for (size_t i = 0; run->reports && i < args->operands; i++) {
+        run->reports[i] = (quant_report_bank){.name = NULL};
+    }
+    return run->gates && run->banks && run->reports ? QUANT_OK : QUANT_ENOMEM;
+}
+
+static quant_status parse_gates(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    for (size_t i = 0; i < args->gates; i++) {
+        quant_status s = quant_gate_parse(ctx, args->gate[i], &run->gates[i]);
+        if (s != QUANT_OK) {
+            return quant_fail_prefix(ctx, s, "--gate");
+        }
+    }
+    return QUANT_OK;
+}
+
+quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    *run = (compare_run){.metric = NULL};
+    run->options = (quant_compare_options){
+        .tensors = args->text[OPT_TENSORS], .min_elements = args->number[OPT_MIN_ELEMENTS],
+        .keep_nonfinite = args->number[OPT_NONFINITE] == CLI_KEEP,
+        .seed = args->number[OPT_SEED], .predict = args->text[OPT_PREDICT] != NULL};
+    QUANT_TRY(check_together(ctx, args));
+    run->options.probe = (int)args->number[OPT_PROBE];
+    QUANT_TRY(make_room(ctx, args, run));
+    QUANT_TRY(parse_metric(ctx, args, run));
+    QUANT_TRY(parse_gates(ctx, args, run));
+    if (args->text[OPT_RECIPE]) {
+        QUANT_TRY(quant_recipe_read(ctx, args->text[OPT_RECIPE], &run->recipe));
+        run->options.recipe = run->recipe;
+    } else if (!args->text[OPT_AGAINST]) {
+        const char *list = args->text[OPT_SCHEMES];
+        QUANT_TRY(parse_schemes(ctx, list ? list : quant_scheme_default_list(), run));
+    }
+    if (args->text[OPT_INPUTS]) {
+        QUANT_TRY(quant_bank_open(ctx, args->text[OPT_INPUTS], &run->inputs));
+        run->options.inputs = run->inputs;
+    }
+    return args->text[OPT_AGAINST] ? quant_bank_open(ctx, args->text[OPT_AGAINST], &run->other)
+                                   : QUANT_OK;
+}
+
+void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    for (size_t i = 0; run->gates && i < args->gates; i++) {
+        quant_gate_free(ctx, run->gates[i]);
+    }
+    for (size_t i = 0; run->banks && i < args->operands; i++) {
+        quant_compare_free(ctx, run->banks[i].result);
+        quant_bank_close(ctx, run->banks[i].bank);
+    }
+    quant_bank_close(ctx, run->inputs);
+    quant_bank_close(ctx, run->other);
+    quant_recipe_free(ctx, run->recipe);
+    quant_release(ctx, run->schemes, run->options.scheme_count, sizeof *run->schemes);
+    quant_release(ctx, run->verdicts, run->verdict_count, sizeof *run->verdicts);
+    quant_release(ctx, run->overall, run->overall_room, sizeof *run->overall);
+    quant_release(ctx, run->gates, args->gates, sizeof(quant_gate *));
+    quant_release(ctx, run->reports, args->operands, sizeof *run->reports);
+    quant_release(ctx, run->banks, args->operands, sizeof *run->banks);
+}
+
+/* Rules of the recipe that no tensor of the bank meets first: "a, b"; false when there is none. */
+static bool idle_rules(const compare_run *run, const quant_bank *bank, char *out, size_t capacity)
+{
+    size_t idle = 0;
+    snprintf(out, capacity, "recipe rules that matched no tensor:");
+    for (size_t rule = 0; run->recipe && quant_recipe_glob(run->recipe, rule); rule++) {
+        size_t first = SIZE_MAX;
+        for (size_t t = 0; t < quant_bank_count(bank) && first != rule; t++) {
+            quant_recipe_match(run->recipe, quant_bank_tensor(bank, t)->name, &first);
+        }
+        if (first != rule) {
+            size_t at = strlen(out);
+            snprintf(out + at, capacity - at, "%s %s", idle ? "," : "",
+                     quant_recipe_glob(run->recipe, rule));
+            idle++;
+        }
+    }
+    return idle > 0;
+}
+
+static size_t count_rank_3(const quant_compare_result *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->row_count; i++) {
+        bool again = i > 0 && r->rows[i].tensor == r->rows[i - 1].tensor;
+        bool whole = !strstr(r->rows[i].scheme_text, "stack=");
+        count += !again && whole && r->rows[i].shape.rank == 3;
+    }
+    return count;
+}
+
+void compare_notes(compare_run *run, size_t i)
+{
+    compare_bank *b = &run->banks[i];
+    size_t count = 0;
+    while (count < COMPARE_BANK_NOTES - 2 && quant_bank_note(b->bank, count)) {
+        b->notes[count] = quant_bank_note(b->bank, count);
+        count++;
+    }
+    if (idle_rules(run, b->bank, b->own_note[0], sizeof b->own_note[0])) {
+        b->notes[count++] = b->own_note[0];
+    }
+    size_t rank_3 = count_rank_3(b->result);
+    if (rank_3 > 0 && !run->other) {
+        snprintf(b->own_note[1], sizeof b->own_note[1], "%zu rank-3 tensor%s taken as one matrix "
+                 "each; for stacks of matrices add stack=1", rank_3, rank_3 == 1 ? "" : "s");
+        b->notes[count++] = b->own_note[1];
+    }
+    run->reports[i].notes = b->notes;
+    run->reports[i].note_count = count;
+}
+
+static quant_status pool(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    for (size_t i = 0; i < args->operands; i++) {
+        const quant_compare_result *r = run->banks[i].result;
+        if (r && !run->overall) {
+            run->overall_room = r->summary_count;
+            run->overall = quant_alloc(ctx, run->overall_room, sizeof *run->overall);
+            if (!run->overall) {
+                return QUANT_ENOMEM;
+            }
+            run->overall_count = r->summary_count;
+            memcpy(run->overall, r->summary, r->summary_count * sizeof *r->summary);
+        } else if (r) {
+            for (size_t k = 0; k < run->overall_count && k < r->summary_count; k++) {
+                quant_compare_summary_add(&run->overall[k], &r->summary[k]);
+            }
+        }
+    }
+    return QUANT_OK;
+}
+
+/* Visit every verdict; out may be NULL to count. */
+static size_t judge_all(const cli_args *args, const compare_run *run, quant_report_verdict *out)
+{
+    size_t count = 0;
+    for (size_t b = 0; b < args->operands; b++) {
+        const quant_compare_result *r = run->banks[b].result;
+        for (size_t g = 0; r && g < args->gates; g++) {
+            quant_gate_verdict verdict;
+            for (size_t k = 0; k < r->summary_count; k++) {
+                for (size_t i = 0; quant_gate_judge(run->gates[g], i, r, k, &verdict); i++) {
+                    if (out) {
+                        out[count] = (quant_report_verdict){b, verdict};
+                    }
+                    count++;
+                }
+            }
+        }
+    }
+    return count;
+}
+
+quant_status compare_judge(quant_context *ctx, const cli_args *args, compare_run *run)
+{
+    QUANT_TRY(pool(ctx, args, run));
+    size_t count = judge_all(args, run, NULL);
+    run->verdicts = quant_alloc(ctx, count, sizeof *run->verdicts);
+    if (!run->verdicts) {
+        return QUANT_ENOMEM;
+    }
+    run->verdict_count = count;
+    judge_all(args, run, run->verdicts);
+    return QUANT_OK;
+}
+
+int compare_gate_status(quant_context *ctx, const cli_args *args, const compare_run *run)
+{
+    const quant_report_verdict *first = NULL;
+    size_t failed = 0;
+    for (size_t i = 0; i < run->verdict_count; i++) {
+        if (!run->verdicts[i].verdict.held) {
+            first = first ? first : &run->verdicts[i];
+            failed++;
+        }
+    }
+    if (!first) {
+        return 0;
+    }
+    const quant_gate_verdict *v = &first->verdict;
+    quant_fail(ctx, QUANT_EINVAL, "%s: gate: %s: expected %s, found %.6g%s%s%s%s (%zu of %zu "
+               "failed)", args->operand[first->bank], v->scheme_text, v->text, v->value,
+               v->where ? " at " : "", v->where ? v->where : "", v->why ? ", " : "",
+               v->why ? v->why : "", failed, run->verdict_count);
+    cli_fail(ctx, QUANT_EINVAL);
+    return EXIT_GATE;
+}
