@@ -72,9 +72,10 @@ static made_up *make_report(void)
     }
     m->triple = (quant_compare_triple){"layers.0.mlp", 1, made_up_output()};
     for (size_t i = 0; i < 40; i++) {
-        m->kept[i] = (quant_compare_listed){i, m->names[i % TENSORS], i % 3 ? "1-D" : "scalar"};
+        m->kept[i] = (quant_compare_listed){
+            i, i == 5 ? 3 : SIZE_MAX, m->names[i % TENSORS], i % 3 ? "1-D" : "scalar"};
     }
-    m->refused[0] = (quant_compare_listed){7, "bad", "NaN, first at 17, 3 in all"};
+    m->refused[0] = (quant_compare_listed){7, SIZE_MAX, "bad", "NaN, first at 17, 3 in all"};
     m->result = (quant_compare_result){m->rows, TENSORS * SCHEMES, &m->triple, 1, m->kept, 40,
                                        m->refused, 1, m->sums, SCHEMES};
     m->notes[0] = "leading white space";
@@ -118,7 +119,8 @@ static void report_says_what_it_was_given(void)
     static const char *const said[] = {
         "m.safetensors: safetensors, 46 tensors, 2 560 weights, 10.2 kB", "weight\n", "SQNR dB ↑",
         "error ↓", "cosine ↑", "6/8", "0.932100", "exact", "scale=mse", "asym,",
-        "gate/up/down", "layers.0.mlp", "kept: 26 tensors, 1-D:", "kept: 14 tensors, scalar:",
+        "gate/up/down", "layers.0.mlp", "kept: 25 tensors, 1-D:",
+        "kept: 1 tensor under int4:block=32,asym,scale=mse, 1-D: ", "kept: 14 tensors, scalar:",
         "refused: bad: NaN, first at 17, 3 in all",
         "re-encoded with store=f32 because a scale",
         "not foldable into an integer GEMM", "note: leading white space", "FAILED", "0.9321"};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "quant/internal.h"
+#include "quant/lab/inspect.h"
 
 static size_t count_schemes(const char *list)
 {
@@ -186,13 +187,14 @@ static bool idle_rules(const compare_run *run, const quant_bank *bank, char *out
     return idle > 0;
 }
 
-static size_t count_rank_3(const quant_compare_result *r)
+static size_t count_stacks(const quant_compare_result *r, const quant_bank *bank)
 {
     size_t count = 0;
     for (size_t i = 0; i < r->row_count; i++) {
         bool again = i > 0 && r->rows[i].tensor == r->rows[i - 1].tensor;
         bool whole = !strstr(r->rows[i].scheme_text, "stack=");
-        count += !again && whole && r->rows[i].shape.rank == 3;
+        count += !again && whole &&
+                 quant_tensor_looks_like_stack(quant_bank_tensor(bank, r->rows[i].tensor));
     }
     return count;
 }
@@ -208,10 +210,11 @@ void compare_notes(compare_run *run, size_t i)
     if (idle_rules(run, b->bank, b->own_note[0], sizeof b->own_note[0])) {
         b->notes[count++] = b->own_note[0];
     }
-    size_t rank_3 = count_rank_3(b->result);
-    if (rank_3 > 0 && !run->other) {
-        snprintf(b->own_note[1], sizeof b->own_note[1], "%zu rank-3 tensor%s taken as one matrix "
-                 "each; for stacks of matrices add stack=1", rank_3, rank_3 == 1 ? "" : "s");
+    size_t stacks = count_stacks(b->result, b->bank);
+    if (stacks > 0 && !run->other) {
+        snprintf(b->own_note[1], sizeof b->own_note[1], "%zu rank-3 tensor%s that look%s like a "
+                 "stack of matrices %s taken as one matrix: add stack=1 to the scheme", stacks,
+                 stacks == 1 ? "" : "s", stacks == 1 ? "s" : "", stacks == 1 ? "is" : "are");
         b->notes[count++] = b->own_note[1];
     }
     run->reports[i].notes = b->notes;

@@ -36,7 +36,7 @@ typedef struct compare_run {
 quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_run *run);
 void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *run);
 
-/* Notes of bank i: those of its reader, rules of the recipe that matched nothing, rank 3. */
+/* Notes of bank i: those of its reader, rules of the recipe that matched nothing, stacks. */
 void compare_notes(compare_run *run, size_t i);
 
 /* Pool the banks and judge every gate on every bank and scheme. */

@@ -56,6 +56,23 @@ static int report_refused(quant_context *ctx, const cli_args *args, const compar
                                     r->refused[0].name, r->refused[0].reason, more));
 }
 
+/* --tensors that selects nothing at all is a slip of the pen. */
+static int report_unmatched(quant_context *ctx, const cli_args *args, const compare_run *run)
+{
+    size_t tensors = 0, listed = 0;
+    for (size_t i = 0; i < args->operands; i++) {
+        const quant_compare_result *r = run->banks[i].result;
+        tensors += r ? run->reports[i].tensors : 0;
+        listed += r ? r->kept_count + r->refused_count : 0;
+    }
+    if (!args->text[OPT_TENSORS] || tensors == 0 || listed > 0) {
+        return 0;
+    }
+    return cli_fail(ctx, quant_fail(ctx, QUANT_EINVAL, "%s: --tensors: expected a glob that "
+                                    "matches a name, found '%s' and %zu tensors",
+                                    args->operand[0], args->text[OPT_TENSORS], tensors));
+}
+
 /* Exit 4 when nothing could be measured and a type that is not decoded is the reason. */
 static int report_unsupported(quant_context *ctx, const cli_args *args, const compare_run *run)
 {
@@ -131,7 +148,7 @@ static int compare(quant_context *ctx, const cli_args *args, compare_run *run)
         return status;
     }
     if (rows == 0 && status == 0) {
-        status = report_unsupported(ctx, args, run);
+        status = cli_worse(report_unmatched(ctx, args, run), report_unsupported(ctx, args, run));
     }
     s = compare_judge(ctx, args, run);
     if (s == QUANT_OK) {

@@ -15,7 +15,7 @@
  * are both tall and wide, and not more of them than either side is long. */
 enum { MATRIX_SIDE = 16 };
 
-static bool looks_like_stack(const quant_tensor *t)
+bool quant_tensor_looks_like_stack(const quant_tensor *t)
 {
     const uint64_t *d = t->shape.dim;
     if (t->shape.rank != 3 || d[0] < 2) {
@@ -119,7 +119,7 @@ quant_status quant_inspect(quant_context *ctx, quant_bank *bank, const char *ten
         row->tensor = i;
         row->info = quant_bank_tensor(bank, i);
         row->row_spread = NAN;
-        row->looks_like_stack = looks_like_stack(row->info);
+        row->looks_like_stack = quant_tensor_looks_like_stack(row->info);
         if (progress) {
             progress(user, row->info->name, done, total);
         }

@@ -16,6 +16,10 @@ typedef struct quant_inspect_row {
     bool looks_like_stack;      /* rank 3, and its name or shape says experts: stack=1 is meant */
 } quant_inspect_row;
 
+/* True for rank 3 whose name or shape says that it holds experts, a matrix each. Told from the
+ * header alone. */
+bool quant_tensor_looks_like_stack(const quant_tensor *t);
+
 /* Reads all data of the tensors that match the glob (NULL: all). rows has room for count of the
  * bank; *filled receives how many. */
 quant_status quant_inspect(quant_context *ctx, quant_bank *bank, const char *tensors,

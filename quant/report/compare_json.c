@@ -182,13 +182,17 @@ static void put_rows(quant_json_writer *w, const quant_compare_report *report,
     quant_json_close(w);
 }
 
-static void put_listed(quant_json_writer *w, const char *key, const quant_compare_listed *listed,
-                       size_t count)
+/* A list of its own column names its scheme; null is every column. */
+static void put_listed(quant_json_writer *w, const char *key, const quant_compare_result *r,
+                       const quant_compare_listed *listed, size_t count)
 {
     quant_json_open(w, key, '[', QUANT_JSON_LINES);
     for (size_t i = 0; i < count; i++) {
         quant_json_open(w, NULL, '{', QUANT_JSON_INLINE);
+        size_t column = listed[i].scheme;
+        const char *scheme = column < r->summary_count ? r->summary[column].scheme_text : NULL;
         quant_json_put(w, "tensor", TEXT(listed[i].name));
+        quant_json_put(w, "scheme", TEXT(scheme));
         quant_json_put(w, "reason", TEXT(listed[i].reason));
         quant_json_close(w);
     }
@@ -233,8 +237,8 @@ static void put_bank(quant_json_writer *w, const quant_compare_report *report,
     if (report->with_outputs) {
         put_triples(w, r);
     }
-    put_listed(w, "kept", r->kept, r->kept_count);
-    put_listed(w, "refused", r->refused, r->refused_count);
+    put_listed(w, "kept", r, r->kept, r->kept_count);
+    put_listed(w, "refused", r, r->refused, r->refused_count);
     quant_json_open(w, "notes", '[', QUANT_JSON_LINES);
     for (size_t i = 0; i < bank->note_count; i++) {
         quant_json_put(w, NULL, TEXT(bank->notes[i]));

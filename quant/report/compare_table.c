@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quant/internal.h"
+#include "quant/report/compare_notes.h"
 #include "quant/report/compare_report.h"
 #include "quant/report/table.h"
 #include "quant/report/text.h"
@@ -215,100 +216,6 @@ static quant_status print_triples(quant_context *ctx, const quant_compare_result
     return show(t, to);
 }
 
-/* "kept: 11 tensors, 1-D: a, b, c, …" for one reason, or one line each when verbose. */
-static void print_kept_reason(const quant_compare_result *r, size_t first, bool verbose, FILE *to)
-{
-    char name[512];
-    size_t count = 0;
-    const char *reason = r->kept[first].reason;
-    for (size_t i = first; i < r->kept_count; i++) {
-        count += strcmp(r->kept[i].reason, reason) == 0;
-    }
-    int used = fprintf(to, "kept: %zu tensor%s, %s:", count, count == 1 ? "" : "s",
-                       brief(reason, 40, name));
-    for (size_t i = first; i < r->kept_count; i++) {
-        if (strcmp(r->kept[i].reason, reason) != 0) {
-            continue;
-        }
-        count--;
-        brief(r->kept[i].name, verbose ? QUANT_TABLE_WIDTH - 2 : 30, name);
-        used += quant_text_width(name) + 2;
-        if (!verbose && used > QUANT_TABLE_WIDTH - 24) {
-            fprintf(to, " … (--verbose lists all)");
-            break;
-        }
-        fprintf(to, "%s%s%s", verbose ? "\n  " : " ", name, !verbose && count > 0 ? "," : "");
-    }
-    putc('\n', to);
-}
-
-static void print_listed(const quant_compare_result *r, bool verbose, FILE *to)
-{
-    for (size_t i = 0; i < r->kept_count; i++) {
-        size_t j = 0;
-        while (strcmp(r->kept[j].reason, r->kept[i].reason) != 0) {
-            j++;
-        }
-        if (j == i) {
-            print_kept_reason(r, i, verbose, to);
-        }
-    }
-    for (size_t i = 0; i < r->refused_count; i++) {
-        char line[1024], name[512];
-        snprintf(line, sizeof line, "refused: %s: %.400s", brief(r->refused[i].name, 50, name),
-                 r->refused[i].reason);
-        quant_text_wrap(line, QUANT_TABLE_WIDTH, to);
-    }
-}
-
-/* What is worth a note about a row: how much of it there is, 0 for none. */
-static uint64_t stiff(const quant_compare_row *row)
-{
-    return !row->foldable;
-}
-
-static uint64_t widened(const quant_compare_row *row)
-{
-    return row->escalated;
-}
-
-static uint64_t raised(const quant_compare_row *row)
-{
-    return row->info.raised_scales;
-}
-
-static const struct {
-    uint64_t (*amount)(const quant_compare_row *row);
-    const char *text;
-} row_notes[] = {
-    {stiff, "scales vary along the contracted axis, not foldable into an integer GEMM (tensors)"},
-    {widened, "re-encoded with store=f32 because a scale overflowed its type (tensors)"},
-    {raised, "subnormal scales rounded up to the next value of their type (scales)"},
-};
-
-/* "note: TEXT: scheme 3, scheme 5": each kind of note once, with the schemes that it is about. */
-static void print_row_notes(const quant_compare_result *r, FILE *to)
-{
-    for (size_t k = 0; k < sizeof row_notes / sizeof *row_notes; k++) {
-        char line[2048];
-        size_t at = (size_t)snprintf(line, sizeof line, "note: %s:", row_notes[k].text);
-        size_t about = 0;
-        for (size_t scheme = 0; scheme < r->summary_count; scheme++) {
-            uint64_t amount = 0;
-            for (size_t i = 0; i < r->row_count; i++) {
-                amount += r->rows[i].scheme == scheme ? row_notes[k].amount(&r->rows[i]) : 0;
-            }
-            if (amount > 0 && at < sizeof line) {
-                at += (size_t)snprintf(line + at, sizeof line - at, "%s %s %" PRIu64,
-                                       about++ ? "," : "", r->summary[scheme].scheme_text, amount);
-            }
-        }
-        if (about > 0) {
-            quant_text_wrap(line, QUANT_TABLE_WIDTH, to);
-        }
-    }
-}
-
 static quant_status print_gates(quant_context *ctx, const quant_compare_report *report,
                                 size_t bank, FILE *to)
 {
@@ -355,8 +262,8 @@ static quant_status print_bank(quant_context *ctx, const quant_compare_report *r
         QUANT_TRY(print_triples(ctx, r, to));
     }
     fputs(r->kept_count + r->refused_count + b->note_count > 0 ? "\n" : "", to);
-    print_listed(r, report->verbose, to);
-    print_row_notes(r, to);
+    quant_compare_print_listed(r, report->verbose, to);
+    quant_compare_print_row_notes(r, to);
     for (size_t i = 0; i < b->note_count; i++) {
         char note[512];
         snprintf(note, sizeof note, "note: %s", b->notes[i]);
