@@ -17,6 +17,7 @@ enum { DOUBLES = 12, WORDS = 6, STEPS = 48 };
 
 typedef struct scratch {
     quant_kmeans1d_sums sums;
+    double noise; /* what rounding does to a path of k links in plain double */
     quant_kmeans1d_path path;
     double *mirror[3], *behind;     /* running sums from the far end, costs from the far end */
     uint32_t *id, *fewest, *most;
@@ -97,25 +98,32 @@ static double next_penalty(const bracket *b, size_t k, size_t links, double pena
     return chord(b);
 }
 
+/* Rounding makes a path that is no better seem to lead by twice the error of a path's cost; a choice
+ * between predecessors that rounding got wrong costs as much again. */
+static double margin_of(const scratch *t)
+{
+    return 4 * t->noise;
+}
+
 /* True when path holds the one optimum of k clusters. Otherwise *slack bounds what the optimum
  * can cost above the cheapest path at this penalty: f(k) is below the chord by convexity. */
 static int search(scratch *t, size_t k, double *penalty, double *slack)
 {
     size_t n = t->sums.n;
-    double noise = 4 * (double)(k + 2) * t->sums.noise;
+    double margin = margin_of(t);
     bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
     for (int step = 0; step < STEPS; step++) {
         size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
         double cheapest = t->path.f[n];
         if (links == k) {
-            *slack = noise;
-            return quant_kmeans1d_path_alone(&t->path, *penalty, noise);
+            *slack = margin;
+            return quant_kmeans1d_path_alone(&t->path, *penalty, margin);
         }
         narrow(&b, k, links, cheapest - *penalty * (double)links, *penalty);
         double most = b.f_few - chord(&b) * (double)(k - b.few);
-        *slack = most + *penalty * (double)k - cheapest + 2 * noise;
+        *slack = most + *penalty * (double)k - cheapest + 2 * margin;
         double next = next_penalty(&b, k, links, *penalty, step);
-        if (*slack <= 4 * noise || !(next > b.below && next < b.above) || next == *penalty) {
+        if (*slack <= 4 * margin || !(next > b.below && next < b.above) || next == *penalty) {
             break;
         }
         *penalty = next;
@@ -142,7 +150,8 @@ static quant_kmeans1d_path mirrored(const scratch *t)
 
 /* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
  * costs f[i] ahead of it and behind[n - i] after it. */
-static void decide(scratch *t, size_t k, double penalty, double slack, size_t *first)
+static void decide(scratch *t, const quant_points *points, size_t k, double penalty, double slack,
+                   size_t *first)
 {
     size_t n = t->sums.n, m = 0;
     quant_kmeans1d_path back = mirrored(t);
@@ -153,6 +162,7 @@ static void decide(scratch *t, size_t k, double penalty, double slack, size_t *f
             t->id[m++] = (uint32_t)i;
         }
     }
+    quant_kmeans1d_sums_fill(&t->sums, points);
     quant_kmeans1d_corridor c = {.sums = &t->sums, .id = t->id, .m = m,
                                  .f = {t->path.f, t->path.g}, .fewest = t->fewest,
                                  .most = t->most, .candidate = t->path.candidate,
@@ -170,19 +180,46 @@ static void solve(scratch *t, const quant_points *points, size_t k, size_t *firs
             first[c] = j;
         }
     } else {
-        decide(t, k, penalty, slack, first);
+        decide(t, points, k, penalty, slack, first);
     }
+}
+
+/* The dual value min over paths - k penalty at the optimum: the costs of its own links, taken from
+ * the running sums and so apart from the two passes that give the SSE. Where the error of a path's
+ * cost could show in ten digits, the sums are taken in double-double. */
+static double lower_bound(scratch *t, const quant_points *points, const quant_clusters *clusters)
+{
+    int rough = quant_kmeans1d_unscaled(&t->sums, t->noise) <= 1e-10 * clusters->sse;
+    quant_dd bound = {0, 0};
+    if (!rough) {
+        quant_kmeans1d_sums_fill(&t->sums, points);
+    }
+    for (size_t c = 0; c < clusters->k; c++) {
+        size_t i = clusters->first[c], j = c + 1 < clusters->k ? clusters->first[c + 1] : points->n;
+        const double *w = t->sums.w.hi, *s = t->sums.s.hi, *q = t->sums.q.hi;
+        quant_dd cost = quant_dd_of(0);
+        if (!rough) {
+            cost = quant_kmeans1d_cost(&t->sums, i, j);
+        } else if (j - i > 1 && w[j] > w[i]) {
+            cost.hi = (q[j] - q[i]) - (s[j] - s[i]) * (s[j] - s[i]) / (w[j] - w[i]);
+        }
+        bound = quant_dd_add(bound, cost);
+    }
+    return quant_kmeans1d_unscaled(&t->sums, bound.hi);
 }
 
 void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
                         quant_clusters *clusters)
 {
     size_t n = points->n;
+    k = k < n ? k : n;
     scratch t;
     divide_work(&t, n + 1, work);
-    quant_kmeans1d_sums_fill(&t.sums, points);
+    t.noise = quant_kmeans1d_sums_rough(&t.sums, points);
+    /* Each link adds three roundings of a cost up to q[n] besides. */
+    t.noise += 4 * 0x1p-53 * (double)k * t.sums.q.hi[n];
     t.path.least = 0x1p-54 * t.sums.w.hi[n];
-    clusters->k = k < n ? k : n;
+    clusters->k = k;
     if (clusters->k == 1 || clusters->k == n) {
         for (size_t c = 0; c < clusters->k; c++) {
             clusters->first[c] = c;
@@ -190,12 +227,8 @@ void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
     } else {
         solve(&t, points, clusters->k, clusters->first);
     }
-    quant_dd bound = {0, 0};
-    for (size_t c = 0; c < clusters->k; c++) {
-        size_t end = c + 1 < clusters->k ? clusters->first[c + 1] : n;
-        bound = quant_dd_add(bound, quant_kmeans1d_cost(&t.sums, clusters->first[c], end));
-    }
-    quant_kmeans1d_finish(&t.sums, points, bound.hi, clusters);
+    quant_kmeans1d_finish(&t.sums, points, clusters);
+    clusters->lower_bound = lower_bound(&t, points, clusters);
 }
 
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,

@@ -51,7 +51,6 @@ typedef struct quant_kmeans1d_sums {
     quant_dd_array w, s, q; /* n + 1 each */
     double mean;            /* scaled */
     double total;           /* the cost of one cluster, scaled */
-    double noise;           /* bound on the error of a cost taken from the hi parts alone */
     double value_scale[2], weight_scale[2]; /* two factors whose product is the power of two */
     int value_exponent, weight_exponent;
 } quant_kmeans1d_sums;
@@ -64,6 +63,10 @@ typedef struct quant_kmeans1d_sums {
 
 /* Fill sums over points; its six arrays point at room for n + 1. */
 void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_points *points);
+
+/* The same, hi parts only, in a fourth of the time; returns a bound on the error of the costs of
+ * all links of a path together when they are taken from these in plain double. */
+double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *sums, const quant_points *points);
 
 static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
 {
@@ -82,10 +85,12 @@ static inline quant_dd quant_kmeans1d_cost(const quant_kmeans1d_sums *a, size_t 
 }
 
 /* clusters->first and ->k are set: fill centroids and SSE by two compensated passes over each
- * cluster (about the mean before its last rounding), and the lower bound from `bound` in scaled
- * units. */
+ * cluster (about the mean before its last rounding). */
 void quant_kmeans1d_finish(const quant_kmeans1d_sums *sums, const quant_points *points,
-                           double bound, quant_clusters *clusters);
+                           quant_clusters *clusters);
+
+/* A sum of squares in scaled units, in the units of the points. */
+double quant_kmeans1d_unscaled(const quant_kmeans1d_sums *sums, double sse);
 
 /* QUANT_EINVAL with a message unless the arguments keep the contract of quant_kmeans1d. */
 quant_status quant_kmeans1d_check(quant_context *ctx, const quant_points *points, size_t k,

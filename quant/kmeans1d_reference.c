@@ -65,7 +65,9 @@ quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *po
     quant_kmeans1d_sums_fill(&sums, points);
     quant_dd *best = room;
     solve(&sums, best, clusters);
-    quant_kmeans1d_finish(&sums, points, best[(clusters->k - 1) * stride + points->n].hi, clusters);
+    quant_kmeans1d_finish(&sums, points, clusters);
+    clusters->lower_bound =
+        quant_kmeans1d_unscaled(&sums, best[(clusters->k - 1) * stride + points->n].hi);
     quant_release(ctx, room, rows, stride * sizeof *room);
     return QUANT_OK;
 }

@@ -55,32 +55,20 @@ static void put(quant_dd_array a, size_t i, quant_dd x)
     a.lo[i] = x.lo;
 }
 
-/* What rounding does to dq - ds^2 / dw when only the hi parts enter, u = 2^-53, S = max |s|:
- * q is off by u q[n], s by u S and w by u w[n] on either side, the factors are 1, 2 ds / dw <= 2 X
- * and (ds / dw)^2 <= X^2; four operations on terms <= q[n] follow. No error of w when its lo
- * parts are all 0, as with counts. */
-static double noise_of(const quant_kmeans1d_sums *a, const quant_points *p)
-{
-    double peak = 0, inexact = 0;
-    for (size_t i = 0; i <= a->n; i++) {
-        double s = fabs(a->s.hi[i]);
-        peak = s > peak ? s : peak;
-        inexact = a->w.lo[i] != 0 ? 1 : inexact;
-    }
-    double low = fabs(scaled_value(a, p, 0) - a->mean);
-    double high = fabs(scaled_value(a, p, a->n - 1) - a->mean), far = low > high ? low : high;
-    return 0x1p-53 * (6 * a->q.hi[a->n] + 4 * far * peak + inexact * 2 * far * far * a->w.hi[a->n]);
-}
-
-void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
+static void begin(quant_kmeans1d_sums *a, const quant_points *p)
 {
     a->n = p->n;
     choose_scales(a, p);
     a->mean = rough_mean(a, p);
+    put(a->w, 0, quant_dd_of(0));
+    put(a->s, 0, quant_dd_of(0));
+    put(a->q, 0, quant_dd_of(0));
+}
+
+void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
+{
     quant_dd w = {0, 0}, s = {0, 0}, q = {0, 0};
-    put(a->w, 0, w);
-    put(a->s, 0, s);
-    put(a->q, 0, q);
+    begin(a, p);
     for (size_t i = 0; i < p->n; i++) {
         quant_dd x = quant_dd_two_sum(scaled_value(a, p, i), -a->mean);
         quant_dd weight = quant_dd_of(scaled_weight(a, p, i)), wx = quant_dd_mul(x, weight);
@@ -89,48 +77,81 @@ void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
         put(a->q, i + 1, q = quant_dd_add(q, quant_dd_mul(wx, x)));
     }
     a->total = quant_kmeans1d_cost(a, 0, a->n).hi;
-    a->noise = noise_of(a, p);
 }
 
-/* sum += x, the rounding error kept in lost (Neumaier 1974). */
-static void add_compensated(double *sum, double *lost, double x)
+/* sum.hi += x, the rounding error gathered in sum.lo. */
+static inline void gather(quant_dd *sum, double x)
 {
-    quant_dd s = quant_dd_two_sum(*sum, x);
-    *sum = s.hi;
-    *lost += s.lo;
+    quant_dd s = quant_dd_two_sum(sum->hi, x);
+    sum->hi = s.hi;
+    sum->lo += s.lo;
+}
+
+/* The bound, with u = 2^-53, X = max |x|, S = max |s|, for the links of a whole path together:
+ * a sum is stored with an error of u of itself. That of q cancels between neighbouring links;
+ * that of s enters with the factor 2 m, m the mean of the link, so that neighbours leave
+ * 2 (m - m'), over the path 2 u S 2 X, for the means ascend; that of w likewise with m^2,
+ * 2 u w[n] X^2, and not at all when no addition of weights rounded, as with counts (twice
+ * that to cover the floor under dw). Terms w x and w x^2 are off by 2 u and 4 u of themselves,
+ * over the path by 8 u q[n]; the four operations of a link by 4 u dq, over the path 4 u q[n]. */
+double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *a, const quant_points *p)
+{
+    quant_dd w = {0, 0}, s = {0, 0}, q = {0, 0};
+    double far = 0, peak = 0, lost = 0;
+    begin(a, p);
+    for (size_t i = 0; i < p->n; i++) {
+        double x = scaled_value(a, p, i) - a->mean, weight = scaled_weight(a, p, i), wx = weight * x;
+        gather(&w, weight);
+        gather(&s, wx);
+        gather(&q, wx * x);
+        a->w.hi[i + 1] = w.hi + w.lo;
+        a->s.hi[i + 1] = s.hi + s.lo;
+        a->q.hi[i + 1] = q.hi + q.lo;
+        peak = fabs(s.hi) > peak ? fabs(s.hi) : peak;
+        lost = fabs(w.lo) > lost ? fabs(w.lo) : lost;
+    }
+    far = fabs(scaled_value(a, p, 0) - a->mean);
+    double high = fabs(scaled_value(a, p, a->n - 1) - a->mean);
+    far = far > high ? far : high;
+    a->total = q.hi - s.hi * s.hi / w.hi;
+    return 0x1p-53 * (12 * q.hi + 4 * far * peak + (lost > 0 ? 4 * far * far * w.hi : 0));
 }
 
 /* Distance from the cluster's first value to its mean: differences of neighbours are exact or
  * nearly so, whatever the offset. */
 static double mean_step(const quant_kmeans1d_sums *a, const quant_points *p, size_t from, size_t to)
 {
-    double anchor = scaled_value(a, p, from), w = 0, w_lost = 0, s = 0, s_lost = 0;
+    quant_dd w = {0, 0}, s = {0, 0};
+    double anchor = scaled_value(a, p, from);
     for (size_t i = from; i < to; i++) {
         double weight = scaled_weight(a, p, i);
-        add_compensated(&w, &w_lost, weight);
-        add_compensated(&s, &s_lost, weight * (scaled_value(a, p, i) - anchor));
+        gather(&w, weight);
+        gather(&s, weight * (scaled_value(a, p, i) - anchor));
     }
-    double step = (s + s_lost) / (w + w_lost); /* weights that vanish leave 0 / 0 */
+    double step = (s.hi + s.lo) / (w.hi + w.lo); /* weights that vanish leave 0 / 0 */
     return step > 0 ? step : 0;
 }
 
-void quant_kmeans1d_finish(const quant_kmeans1d_sums *a, const quant_points *p, double bound,
+double quant_kmeans1d_unscaled(const quant_kmeans1d_sums *a, double sse)
+{
+    return ldexp(sse, 2 * a->value_exponent + a->weight_exponent);
+}
+
+void quant_kmeans1d_finish(const quant_kmeans1d_sums *a, const quant_points *p,
                            quant_clusters *clusters)
 {
-    double sse = 0, lost = 0;
+    quant_dd sse = {0, 0};
     for (size_t c = 0; c < clusters->k; c++) {
         size_t from = clusters->first[c], to = c + 1 < clusters->k ? clusters->first[c + 1] : p->n;
         double anchor = scaled_value(a, p, from), step = mean_step(a, p, from, to);
         for (size_t i = from; i < to; i++) {
             double d = (scaled_value(a, p, i) - anchor) - step;
-            add_compensated(&sse, &lost, scaled_weight(a, p, i) * (d * d));
+            gather(&sse, scaled_weight(a, p, i) * (d * d));
         }
         double centroid = ldexp(anchor + step, a->value_exponent), last = p->value[to - 1];
         clusters->centroid[c] = from + 1 == to || centroid > last ? last : centroid;
     }
-    int unit = 2 * a->value_exponent + a->weight_exponent;
-    clusters->sse = ldexp(sse + lost, unit);
-    clusters->lower_bound = ldexp(bound, unit);
+    clusters->sse = quant_kmeans1d_unscaled(a, sse.hi + sse.lo);
 }
 
 static quant_status check_points(quant_context *ctx, const quant_points *p)
