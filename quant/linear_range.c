@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/linear_range.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -125,6 +126,23 @@ static int32_t zero_point(quant_interval v, int32_t lowest, int32_t highest)
     return z < lowest ? lowest : z > highest ? highest : (int32_t)z;
 }
 
+/* Next to the largest float the product of the scale with the last code may be infinite: then the
+ * largest scale whose products are all finite is taken; the values that this clamps are counted as
+ * saturated and err by at most one step. */
+static float finite_product(quant_store store, qk_linear p)
+{
+    int32_t above = p.highest - p.zero, below = p.zero - p.lowest;
+    float most = (float)(above > below ? above : below);
+    if (isfinite(p.scale * most)) {
+        return p.scale;
+    }
+    float scale = quant_store_round(store, FLT_MAX / most);
+    while (!isfinite(scale * most)) {
+        scale = quant_store_below(store, scale);
+    }
+    return scale;
+}
+
 quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interval v)
 {
     quant_linear_fit f = {{0.0f, 0, 0, 0}, false, false};
@@ -138,8 +156,9 @@ quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interva
      * smallest value there is, never none. */
     raw = raw > 0.0f ? raw : 0x1p-149f;
     f.p.scale = f.raised ? quant_store_round_up(s->store, raw) : quant_store_round(s->store, raw);
-    f.overflow = !isfinite(f.p.scale);
     f.p.zero = s->asymmetric ? zero_point(v, f.p.lowest, f.p.highest) : 0;
+    f.overflow = !isfinite(f.p.scale);
+    f.p.scale = f.overflow ? f.p.scale : finite_product(s->store, f.p);
     return f;
 }
 

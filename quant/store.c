@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "quant/store.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -58,6 +59,11 @@ float quant_store_round_up(quant_store s, float x)
     }
     uint16_t h = narrow(s, x); /* x >= 0: the next code up is the next value up */
     return widen(s, widen(s, h) < x ? (uint16_t)(h + 1) : h);
+}
+
+float quant_store_below(quant_store s, float x)
+{
+    return s == QUANT_STORE_F32 ? nextafterf(x, 0.0f) : widen(s, (uint16_t)(narrow(s, x) - 1));
 }
 
 void quant_store_put(quant_store s, uint8_t *segment, uint64_t i, float value)

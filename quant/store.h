@@ -22,6 +22,9 @@ float quant_store_round(quant_store s, float x);
 /* Smallest value of the type that is >= x, for x >= 0. */
 float quant_store_round_up(quant_store s, float x);
 
+/* Largest value of the type below x, for a positive value x of the type. */
+float quant_store_below(quant_store s, float x);
+
 /* Element i of a segment; put takes a value that the type holds exactly. */
 void quant_store_put(quant_store s, uint8_t *segment, uint64_t i, float value);
 float quant_store_get(quant_store s, const uint8_t *segment, uint64_t i);

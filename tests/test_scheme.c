@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "quant/scheme.h"
+#include "tests/draw.h"
+#include "tests/test.h"
+
+static void canonical_text_is_stable(void)
+{
+    static const char *const pairs[][2] = {
+        {"f16", "f16"},
+        {"bf16", "bf16"},
+        {"int8:tensor", "int8:tensor"},
+        {"int4:block", "int4:block=32"},
+        {"int4:block=32,store=f16", "int4:block=32"},
+        {"int8:channel,store=f32,range=narrow,axis=0", "int8:channel"},
+        {"int8:channel,stack=1,axis=-1", "int8:channel,axis=-1,stack=1"},
+        {"int8:channel,asym,scale=percentile:99.90", "int8:channel,asym,scale=percentile:99.9"},
+        {"int2:tensor,scale=mse,range=full,store=bf16",
+         "int2:tensor,scale=mse,range=full,store=bf16"},
+        {"lut3:group", "lut3:group=32"},
+        {"lut6:tensor,lut=f32,mode=uniform", "lut6:tensor,lut=f32,mode=uniform"},
+        {"int8:tensor,scale=percentile:100", "int8:tensor,scale=percentile:100"},
+        {"int8:tensor,scale=percentile:0.000001", "int8:tensor,scale=percentile:0.000001"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        quant_scheme s;
+        char text[QUANT_SCHEME_TEXT];
+        CU_ASSERT_EQUAL(quant_scheme_parse(NULL, pairs[i][0], &s), QUANT_OK);
+        quant_scheme_print(&s, text);
+        CU_ASSERT_STRING_EQUAL(text, pairs[i][1]);
+    }
+}
+
+static void print_and_parse_are_inverse(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("scheme", k);
+        quant_shape shape = {3, {2, 3, 4}};
+        quant_scheme a = draw_int(&d, 0, 1) ? draw_linear(&d, &shape) : draw_codebook(&d, &shape);
+        quant_scheme b;
+        char text[QUANT_SCHEME_TEXT], again[QUANT_SCHEME_TEXT];
+        if (a.rule == QUANT_SCALE_PERCENTILE) {
+            a.percentile = (double)draw_int(&d, 1, 1000000000) / 1e7;
+        }
+        quant_scheme_print(&a, text);
+        quant_status st = quant_scheme_parse(NULL, text, &b);
+        quant_scheme_print(&b, again);
+        if (st != QUANT_OK || memcmp(&a, &b, sizeof a) != 0 || strcmp(text, again) != 0) {
+            test_failed_case(k, "%s became %s", text, again);
+            CU_FAIL("print and parse disagree");
+            return;
+        }
+    }
+}
+
+static void nonsense_is_refused_with_a_reason(void)
+{
+    static const char *const bad[][2] = {
+        {"", "expected"},
+        {"int8", "expected"},
+        {"int5:tensor", "2,3,4,8"},
+        {"int8:tensor=3", "expected"},
+        {"int8:block=0", "expected"},
+        {"int8:block=-1", "expected"},
+        {"int8:block=99999999999", "expected"},
+        {"int4:block=32x", "expected"},
+        {"lut5:group=32", "1,2,3,4,6,8"},
+        {"lut4:channel", "expected"},
+        {"f16,asym", "does not take"},
+        {"lut4:group=32,asym", "does not take"},
+        {"int8:tensor,axis=1", "no channel axis"},
+        {"int8:channel,axis=9", "axis"},
+        {"int8:channel,axis=", "axis"},
+        {"int8:channel,stack=-1", "stack"},
+        {"int8:channel,range=full,asym", "symmetric"},
+        {"int8:channel,scale=percentile:0", "percentile"},
+        {"int8:channel,scale=percentile:100.5", "percentile"},
+        {"int8:channel,scale=percentile:1e1", "percentile"},
+        {"int8:channel,scale=percentile:", "percentile"},
+        {"int8:channel,scale=percentile:nan", "percentile"},
+        {"int8:channel,scale=best", "mse"},
+        {"int8:channel,store=f8", "f16"},
+        {"int8:channel,asym=1", "asym"},
+        {"int8:channel,asym,asym", "twice"},
+        {"int8:channel,", "option"},
+        {"int8:channel,speed=fast", "expected one of"},
+        {"INT8:channel", "expected"},
+        {" int8:channel", "expected"},
+    };
+    quant_context *ctx = quant_context_new(NULL);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        quant_scheme s, before;
+        memset(&s, 0x5a, sizeof s);
+        before = s;
+        quant_status st = quant_scheme_parse(ctx, bad[i][0], &s);
+        if (st != QUANT_ESCHEME || !strstr(quant_context_message(ctx), bad[i][1])) {
+            printf("\n    '%s' gave %s: %s\n", bad[i][0], quant_status_word(st),
+                   quant_context_message(ctx));
+            CU_FAIL("a bad scheme was not refused as it should");
+        }
+        CU_ASSERT_EQUAL(memcmp(&s, &before, sizeof s), 0);
+    }
+    char longest[1000];
+    memset(longest, 'a', sizeof longest);
+    longest[999] = '\0';
+    quant_scheme s;
+    CU_ASSERT_EQUAL(quant_scheme_parse(ctx, longest, &s), QUANT_ESCHEME);
+    CU_ASSERT_EQUAL(quant_scheme_parse(ctx, NULL, &s), QUANT_ESCHEME);
+    quant_context_free(ctx);
+}
+
+static void every_grammar_row_has_a_canonical_example(void)
+{
+    const char *pattern, *meaning, *values;
+    int rows = 0;
+    while (quant_scheme_grammar(0, rows, &pattern, &meaning, &values)) {
+        quant_scheme s;
+        char text[QUANT_SCHEME_TEXT];
+        const char *example = quant_scheme_example(rows);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(example);
+        CU_ASSERT_EQUAL(quant_scheme_parse(NULL, example, &s), QUANT_OK);
+        quant_scheme_print(&s, text);
+        CU_ASSERT_STRING_EQUAL(text, example);
+        rows++;
+    }
+    CU_ASSERT(rows >= 7);
+    CU_ASSERT_PTR_NULL(quant_scheme_example(rows));
+    for (int i = 0; quant_scheme_grammar(1, i, &pattern, &meaning, &values); i++) {
+        CU_ASSERT(strlen(pattern) > 0 && strlen(meaning) > 0 && strlen(values) > 0);
+    }
+}
+
+static void widening_stores_f32(void)
+{
+    quant_scheme s;
+    char text[QUANT_SCHEME_TEXT];
+    quant_scheme_parse(NULL, "int4:block=32", &s);
+    CU_ASSERT_TRUE(quant_scheme_widen(&s));
+    quant_scheme_print(&s, text);
+    CU_ASSERT_STRING_EQUAL(text, "int4:block=32,store=f32");
+    CU_ASSERT_FALSE(quant_scheme_widen(&s));
+    quant_scheme_parse(NULL, "lut4:group=8", &s);
+    CU_ASSERT_TRUE(quant_scheme_widen(&s));
+    quant_scheme_print(&s, text);
+    CU_ASSERT_STRING_EQUAL(text, "lut4:group=8,lut=f32");
+    quant_scheme_parse(NULL, "f16", &s);
+    CU_ASSERT_FALSE(quant_scheme_widen(&s));
+}
+
+TEST_SUITE(scheme,
+           {"canonical texts", canonical_text_is_stable},
+           {"print and parse are inverse", print_and_parse_are_inverse},
+           {"nonsense is refused with a reason", nonsense_is_refused_with_a_reason},
+           {"every grammar row has a canonical example", every_grammar_row_has_a_canonical_example},
+           {"widening stores f32", widening_stores_f32})
