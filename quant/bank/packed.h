@@ -12,26 +12,33 @@
 #include "quant/bank/bank.h"
 #include "quant/encode.h"
 
+#define QUANT_PACK_SCHEMA "quant.pack/1"
+
 /* What to do with one tensor of the source bank. */
 typedef struct quant_pack_item {
     size_t tensor;         /* index in the bank */
     bool keep;             /* store unchanged; scheme unused */
-    quant_scheme scheme;
+    quant_scheme scheme;   /* after writing: the one that was used */
+    bool escalated;        /* set by writing: store (lut for codebooks) had to become f32 */
 } quant_pack_item;
 
 /* Called before each tensor is written: done of total source bytes. NULL allowed. */
 typedef void quant_progress_fn(void *user, const char *name, uint64_t done, uint64_t total);
 
-/* Encode the items, in order, into path. A non-finite tensor or an overflowing scale stops the
- * whole file (old one untouched); the message names the tensor. One tensor in memory at a time. */
-quant_status quant_pack_write(quant_context *ctx, quant_bank *bank, const quant_pack_item *items,
+/* Encode the items, in order, into path. All tensors are read once before anything is written: a
+ * non-finite one stops the whole file (old one untouched; the message names the tensor), and one
+ * whose scales or table overflow f16 or bf16 is encoded with store=f32 (lut=f32) instead, which
+ * its scheme string in the file says. One tensor in memory at a time. QUANT_EUNSUPPORTED: a type
+ * that is not decoded is to be quantized, or a GGUF block type or a column-major integer kept. */
+quant_status quant_pack_write(quant_context *ctx, quant_bank *bank, quant_pack_item *items,
                               size_t count, const char *path, quant_progress_fn *progress,
                               void *user);
 
 /* True when the bank's metadata says quant.pack/1. */
 bool quant_pack_is(const quant_bank *bank);
 
-/* Logical tensors of a packed bank: quantized ones under their own name, kept ones as they are. */
+/* Logical tensors of a packed bank: quantized ones under their own name in the order in which they
+ * were packed, then kept ones as they are in file order. */
 typedef struct quant_packed_tensor {
     const char *name;
     bool kept;
@@ -45,16 +52,19 @@ typedef struct quant_packed_tensor {
 
 typedef struct quant_packed quant_packed;
 /* Read the directory; every size, dtype and name is checked against the scheme. The bank must
- * outlive the result. */
+ * outlive the result. QUANT_EVERSION: another schema; QUANT_EFIELD: no schema, or a part is
+ * missing; QUANT_ESYNTAX: a description that cannot be read. */
 quant_status quant_packed_open(quant_context *ctx, quant_bank *bank, quant_packed **packed);
 void quant_packed_close(quant_context *ctx, quant_packed *packed);
+quant_bank *quant_packed_bank(const quant_packed *packed); /* the one it was opened on */
 size_t quant_packed_count(const quant_packed *packed);
 const quant_packed_tensor *quant_packed_tensor_at(const quant_packed *packed, size_t i);
-/* Bytes of tensor i as quant_decode wants them: buffer[layout.bytes]. Not for kept tensors. */
+/* Bytes of tensor i as quant_decode wants them: buffer[layout.bytes]. Not for kept tensors.
+ * QUANT_ENONFINITE when a stored scale or table entry is not a finite number. */
 quant_status quant_packed_read(quant_context *ctx, quant_packed *packed, size_t i, void *buffer);
 
 /* Decode everything into a plain safetensors bank of `dtype` (F32, F16 or BF16); kept tensors
- * stay as they are. */
+ * stay as they are. QUANT_ERANGE when a value overflows `dtype`. */
 quant_status quant_unpack_write(quant_context *ctx, quant_packed *packed, const char *path,
                                 quant_dtype dtype, quant_progress_fn *progress, void *user);
 

@@ -3,11 +3,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "quant/bank/names.h"
 #include "quant/bank/output.h"
 #include "quant/bank/spans.h"
+#include "quant/bank/utf8.h"
 #include "quant/internal.h"
 
 enum { HEADER_LIMIT = 100000000, ALIGNMENTS = 4 };
@@ -128,36 +129,15 @@ static void put_header(sink *to, const content *c)
 
 /* ---- checks --------------------------------------------------------------------------------- */
 
-/* Length of the sequence at p, 0 when it is not strict UTF-8 (no overlong forms, no surrogates,
- * nothing beyond U+10FFFF). The terminator ends a cut sequence, so nothing past it is read. */
-static size_t utf8_length(const unsigned char *p)
-{
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3
-             : p[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) {
-        return 0;
-    }
-    return n;
-}
-
 static quant_status check_text(quant_context *ctx, const char *what, const char *text)
 {
     if (!text) {
         return quant_fail(ctx, QUANT_EINVAL, "%s: expected a string, found NULL", what);
     }
-    size_t n = 1;
-    for (const char *p = text; *p; p += n) {
-        n = utf8_length((const unsigned char *)p);
-        if (n == 0) {
-            return quant_fail(ctx, QUANT_EUTF8, "%s %s: expected UTF-8, byte %td is 0x%02x", what,
-                              text, p - text, (unsigned char)*p);
-        }
+    size_t bytes = strlen(text), valid = quant_utf8_valid(text, bytes);
+    if (valid < bytes) {
+        return quant_fail(ctx, QUANT_EUTF8, "%s %s: expected UTF-8, byte %zu is 0x%02x", what, text,
+                          valid, (unsigned char)text[valid]);
     }
     return QUANT_OK;
 }
@@ -171,9 +151,7 @@ static int by_text(const void *a, const void *b)
 static quant_status check_unique(quant_context *ctx, const char *what, const char **names,
                                  size_t count)
 {
-    if (count > 1) {
-        qsort(names, count, sizeof *names, by_text);
-    }
+    quant_sort(names, count, sizeof *names, by_text);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(names[i - 1], names[i]) == 0) {
             return quant_fail(ctx, QUANT_EDUP, "%s %s: the same name twice", what, names[i]);
