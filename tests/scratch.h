@@ -10,6 +10,9 @@
 const char *scratch_folder(const char *name);
 /* "FOLDER/NAME"; ring of 8. */
 const char *scratch_join(const char *folder, const char *name);
+/* Path of a file that costs no disk, for tests that sync a thousand times; in the scratch folder
+ * when there is no memory file system. The caller removes it. Static ring of 4. */
+const char *scratch_memory(const char *name);
 void scratch_put(const char *path, const void *bytes, size_t count);
 /* Bytes of a file, one 0 after them; NULL when it cannot be read. free() it. */
 char *scratch_get(const char *path, size_t *count);
