@@ -218,7 +218,6 @@ void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
     t.noise = quant_kmeans1d_sums_rough(&t.sums, points);
     /* Each link adds three roundings of a cost up to q[n] besides. */
     t.noise += 4 * 0x1p-53 * (double)k * t.sums.q.hi[n];
-    t.path.least = 0x1p-54 * t.sums.w.hi[n];
     clusters->k = k;
     if (clusters->k == 1 || clusters->k == n) {
         for (size_t c = 0; c < clusters->k; c++) {

@@ -101,8 +101,7 @@ quant_status quant_kmeans1d_check(quant_context *ctx, const quant_points *points
 /* Cheapest paths in plain double when every link costs `penalty` more; arrays of n + 1. */
 typedef struct quant_kmeans1d_path {
     size_t n;
-    const double *w, *s, *q; /* running sums, ascending in w */
-    double least;            /* smaller differences of w are taken as this */
+    const double *w, *s, *q; /* running sums, w strictly ascending */
     double *f;               /* f[j]: cost of the cheapest path to node j, penalties included */
     double *g;               /* f - q */
     uint32_t *from;          /* last link of that path: from[j] -> j */
