@@ -1,114 +1,117 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* verb_encode.c - a packed bank. The writer refuses a whole file for one tensor; here such a
- * tensor is dealt with as asked and the file is written anew. */
+/* verb_encode.c - a packed bank, by the rules of compare: what compare keeps is kept here. */
 #include <string.h>
 
 #include "quant/bank/output.h"
 #include "quant/bank/packed.h"
 #include "quant/cli/cli.h"
 #include "quant/internal.h"
+#include "quant/lab/inspect.h"
 #include "quant/report/progress.h"
 
 typedef struct encoding {
     quant_bank *bank;
-    quant_pack_item *items;
+    quant_pack_item *items; /* one per tensor, file order */
     size_t count;
-    quant_progress progress;
-    const char *current;   /* tensor that the writer is at */
-    size_t widened, kept_bad;
+    size_t unfit, bad;      /* kept because the scheme does not fit, or not finite */
 } encoding;
 
-static void step(void *user, const char *name, uint64_t done, uint64_t total)
+/* The scheme of tensor i, or NULL when it is kept. */
+static const quant_scheme *choose_one(quant_context *ctx, const cli_args *args,
+                                      const quant_recipe *recipe, encoding *e, size_t i)
 {
-    encoding *e = user;
-    e->current = name;
-    quant_progress_step(&e->progress, name, done, total);
+    const char *glob = args->text[OPT_TENSORS];
+    const quant_tensor *t = quant_bank_tensor(e->bank, i);
+    const quant_scheme *scheme = quant_recipe_match(recipe, t->name, &(size_t){0});
+    quant_layout layout;
+    if (!scheme || quant_keep_reason(t, args->number[OPT_MIN_ELEMENTS]) ||
+        (glob && !quant_glob_match(glob, t->name))) {
+        return NULL;
+    }
+    if (quant_encode_layout(ctx, scheme, &t->shape, &layout) != QUANT_OK) {
+        e->unfit++;
+        return NULL;
+    }
+    return scheme;
 }
 
 static quant_status choose(quant_context *ctx, const cli_args *args, const quant_recipe *recipe,
                            encoding *e)
 {
-    const char *glob = args->text[OPT_TENSORS];
     size_t chosen = 0;
     for (size_t i = 0; i < e->count; i++) {
-        const quant_tensor *t = quant_bank_tensor(e->bank, i);
-        size_t rule;
-        const quant_scheme *scheme = quant_recipe_match(recipe, t->name, &rule);
-        bool keep = !scheme || quant_keep_reason(t, args->number[OPT_MIN_ELEMENTS]) ||
-                    (glob && !quant_glob_match(glob, t->name));
-        e->items[i] = (quant_pack_item){.tensor = i, .keep = keep};
-        if (!keep) {
+        const quant_scheme *scheme = choose_one(ctx, args, recipe, e, i);
+        e->items[i] = (quant_pack_item){.tensor = i, .keep = scheme == NULL};
+        if (scheme) {
             e->items[i].scheme = *scheme;
             chosen++;
         }
     }
     if (chosen == 0) {
         return quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a tensor to quantize, found none "
-                          "of %zu (1-D, integer and unmatched tensors are kept)", args->operand[0],
-                          e->count);
+                          "among %zu (1-D, integer, unmatched and unfit tensors are kept)",
+                          args->operand[0], e->count);
     }
     return QUANT_OK;
 }
 
-static quant_pack_item *current_item(encoding *e)
+/* --nonfinite=keep: look at all values first. */
+static quant_status keep_nonfinite(quant_context *ctx, encoding *e, quant_progress *progress)
 {
-    for (size_t i = 0; e->current && i < e->count; i++) {
-        if (strcmp(quant_bank_tensor(e->bank, e->items[i].tensor)->name, e->current) == 0) {
-            return &e->items[i];
+    size_t filled = 0;
+    quant_inspect_row *rows = quant_alloc(ctx, e->count, sizeof *rows);
+    if (!rows) {
+        return QUANT_ENOMEM;
+    }
+    quant_status s = quant_inspect(ctx, e->bank, NULL, quant_progress_step, progress, rows, &filled);
+    for (size_t i = 0; s == QUANT_OK && i < filled; i++) {
+        quant_pack_item *item = &e->items[rows[i].tensor];
+        if (!item->keep && rows[i].figures.nonfinite > 0) {
+            item->keep = true;
+            e->bad++;
         }
     }
-    return NULL;
-}
-
-/* True when the tensor that failed can be treated otherwise, so that writing may begin anew. At
- * most two attempts are spent on a tensor: widened once, then kept or failed. */
-static bool treat_otherwise(const cli_args *args, encoding *e, quant_status s)
-{
-    quant_pack_item *item = current_item(e);
-    if (!item || item->keep) {
-        return false;
-    }
-    bool is_narrow = item->scheme.store != QUANT_STORE_F32 ||
-                     item->scheme.table_store != QUANT_STORE_F32;
-    if (s == QUANT_ESCALE && item->scheme.family != QUANT_FAMILY_FLOAT && is_narrow) {
-        item->scheme.store = QUANT_STORE_F32;
-        item->scheme.table_store = QUANT_STORE_F32;
-        e->widened++;
-        return true;
-    }
-    if (s == QUANT_ENONFINITE && args->number[OPT_NONFINITE] == CLI_KEEP) {
-        item->keep = true;
-        e->kept_bad++;
-        return true;
-    }
-    return false;
+    quant_release(ctx, rows, e->count, sizeof *rows);
+    return s;
 }
 
 static quant_status write_packed(quant_context *ctx, const cli_args *args, encoding *e)
 {
-    quant_status s;
-    quant_progress_begin(&e->progress, stderr, args->text[OPT_QUIET] != NULL);
-    do {
-        e->current = NULL;
-        s = quant_pack_write(ctx, e->bank, e->items, e->count, args->text[OPT_OUTPUT], step, e);
-    } while (s != QUANT_OK && treat_otherwise(args, e, s));
-    quant_progress_end(&e->progress);
-    return s;
+    quant_progress progress;
+    quant_progress_begin(&progress, stderr, args->text[OPT_QUIET] != NULL);
+    quant_status s = QUANT_OK;
+    if (args->number[OPT_NONFINITE] == CLI_KEEP) {
+        s = keep_nonfinite(ctx, e, &progress);
+    }
+    if (s == QUANT_OK) {
+        s = quant_pack_write(ctx, e->bank, e->items, e->count, args->text[OPT_OUTPUT],
+                             quant_progress_step, &progress);
+    }
+    quant_progress_end(&progress);
+    bool of_tensor = strncmp(quant_context_message(ctx), "tensor ", 7) == 0;
+    return s != QUANT_OK && of_tensor ? quant_fail_prefix(ctx, s, args->operand[0]) : s;
+}
+
+static void print_count(const char *before, size_t count, const char *after)
+{
+    if (count > 0) {
+        printf("%s%zu%s", before, count, after);
+    }
 }
 
 static void print_result(const cli_args *args, const encoding *e)
 {
-    size_t kept = 0;
+    size_t kept = 0, escalated = 0;
     for (size_t i = 0; i < e->count; i++) {
         kept += e->items[i].keep;
+        escalated += !e->items[i].keep && e->items[i].escalated;
     }
-    printf("%s: %zu tensors quantized, %zu kept", args->text[OPT_OUTPUT], e->count - kept, kept);
-    if (e->kept_bad > 0) {
-        printf(" (%zu of them non-finite)", e->kept_bad);
-    }
-    if (e->widened > 0) {
-        printf(", %zu with scales widened to f32", e->widened);
-    }
+    printf("%s: %zu tensor%s quantized", args->text[OPT_OUTPUT], e->count - kept,
+           e->count - kept == 1 ? "" : "s");
+    print_count(", ", kept, " kept");
+    print_count(", of them ", e->bad, " with NaN or infinite values");
+    print_count(", of them ", e->unfit, " that the scheme does not fit");
+    print_count(", ", escalated, " with f32 scales because theirs overflowed");
     putchar('\n');
 }
 

@@ -18,18 +18,23 @@ static int check(quant_context *ctx, const char *text)
     return 0;
 }
 
-static quant_status print_grammar(quant_context *ctx, int kind, const quant_column columns[3])
+/* Two lines a row: the pattern with its meaning, then the values that it takes. */
+static quant_status print_grammar(quant_context *ctx, int kind, const char *heading)
 {
-    const char *cell[3];
-    size_t rows = 0;
-    while (quant_scheme_grammar(kind, (int)rows, &cell[0], &cell[1], &cell[2])) {
+    const quant_column columns[] = {{heading, true, 0}, {"meaning, values", true, 24}};
+    const char *pattern, *meaning, *values;
+    int rows = 0;
+    while (quant_scheme_grammar(kind, rows, &pattern, &meaning, &values)) {
         rows++;
     }
-    quant_table *t = quant_table_new(ctx, columns, 3, rows);
-    for (size_t i = 0; t && i < rows; i++) {
-        quant_scheme_grammar(kind, (int)i, &cell[0], &cell[1], &cell[2]);
-        for (int k = 0; k < 3; k++) {
-            quant_table_add(t, cell[k] ? cell[k] : "");
+    quant_table *t = quant_table_new(ctx, columns, 2, 2 * (size_t)rows);
+    for (int i = 0; t && i < rows; i++) {
+        quant_scheme_grammar(kind, i, &pattern, &meaning, &values);
+        quant_table_add(t, pattern);
+        quant_table_add(t, meaning);
+        if (values && values[0]) {
+            quant_table_add(t, "");
+            quant_table_add(t, values);
         }
     }
     quant_status s = t ? quant_table_print(t, stdout) : QUANT_ENOMEM;
@@ -39,21 +44,17 @@ static quant_status print_grammar(quant_context *ctx, int kind, const quant_colu
 
 int cli_schemes(quant_context *ctx, const cli_args *args)
 {
-    static const quant_column schemes[] = {
-        {"scheme", true, 0}, {"meaning", true, 24}, {"values", true, 16}};
-    static const quant_column options[] = {
-        {"option", true, 0}, {"meaning", true, 24}, {"values", true, 16}};
     if (args->text[OPT_CHECK]) {
         return check(ctx, args->text[OPT_CHECK]);
     }
-    quant_status s = print_grammar(ctx, 0, schemes);
+    quant_status s = print_grammar(ctx, 0, "scheme");
     if (s == QUANT_OK) {
         fputs("\nOptions follow with commas, as in int4:block=32,asym\n\n", stdout);
-        s = print_grammar(ctx, 1, options);
+        s = print_grammar(ctx, 1, "option");
     }
     if (s != QUANT_OK) {
         return cli_fail(ctx, s);
     }
-    printf("\nDefault of compare: %s\n", quant_scheme_default_list());
+    printf("\nDefault of compare:\n  %s\n", quant_scheme_default_list());
     return 0;
 }
