@@ -232,7 +232,8 @@ static void full_device_is_noticed(void)
     const char *bank = cli_bank_good();
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
         int has_bank = strncmp(arguments[i], "--", 2) != 0 && strcmp(arguments[i], "schemes") != 0;
-        run_result r = run_shell("\"$QUANT\" %s %s > /dev/full", arguments[i], has_bank ? bank : "");
+        run_result r = run_shell("\"$QUANT\" %s %s > /dev/full", arguments[i],
+                                 has_bank ? bank : "");
         CU_ASSERT_EQUAL(r.status, 5);
         CU_ASSERT(speaks_properly(&r));
         run_free(&r);
@@ -242,8 +243,8 @@ static void full_device_is_noticed(void)
 /* The shell writes until its reader is gone, then the command meets a closed pipe. */
 static void closed_pipe_is_quiet(void)
 {
-    run_result r = run_shell("( trap '' PIPE; while printf x 2> /dev/null; do :; done; trap - PIPE; "
-                             "\"$QUANT\" schemes; echo $? >&2 ) | true");
+    run_result r = run_shell("( trap '' PIPE; while printf x 2> /dev/null; do :; done; "
+                             "trap - PIPE; \"$QUANT\" schemes; echo $? >&2 ) | true");
     CU_ASSERT_STRING_EQUAL(r.err, "141\n");
     run_free(&r);
 }
@@ -270,7 +271,8 @@ static void random_words_do_no_harm(void)
         const char *verb = verb_names[quant_random_below(&r, 100, 2)];
         run_result got = run_shell("\"$QUANT\" %s%s %s", verb, line, bank);
         int good = got.status >= 0 && got.status <= 5 &&
-                   count_lines(got.err) <= 1 + (int)n && (got.status == 0) == (got.err[0] == '\0') &&
+                   count_lines(got.err) <= 1 + (int)n &&
+                   (got.status == 0) == (got.err[0] == '\0') &&
                    (got.status != 2 || got.out_bytes == 0 || strstr(line, "--tensors"));
         CU_ASSERT(good);
         if (!good) {

@@ -63,7 +63,8 @@ static quant_status keep_nonfinite(quant_context *ctx, encoding *e, quant_progre
     if (!rows) {
         return QUANT_ENOMEM;
     }
-    quant_status s = quant_inspect(ctx, e->bank, NULL, quant_progress_step, progress, rows, &filled);
+    quant_status s = quant_inspect(ctx, e->bank, NULL, quant_progress_step, progress, rows,
+                                   &filled);
     for (size_t i = 0; s == QUANT_OK && i < filled; i++) {
         quant_pack_item *item = &e->items[rows[i].tensor];
         if (!item->keep && rows[i].figures.nonfinite > 0) {
