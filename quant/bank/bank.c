@@ -11,7 +11,8 @@
 enum { HEAD = 64 };
 
 /* Asked in this order: a plausible header length with '{' behind it cannot be a GGUF or npy, whose
- * first bytes read as a length far over the limit, but they admit near misses. The last row takes what nobody recognises and says why it is nothing. */
+ * first bytes read as a length far over the limit, but they admit near misses. The last row takes
+ * what nobody recognises and says why it is nothing. */
 static const quant_reader readers[] = {
     {"safetensors", quant_safetensors_recognises, quant_safetensors_open},
     {"gguf", quant_gguf_recognises, quant_gguf_open},
@@ -31,7 +32,8 @@ static bool is_text(const unsigned char *head, size_t bytes)
     return bytes > 8;
 }
 
-static quant_status choose(quant_context *ctx, const quant_source *file, const quant_reader **reader)
+static quant_status choose(quant_context *ctx, const quant_source *file,
+                           const quant_reader **reader)
 {
     unsigned char head[HEAD];
     size_t bytes = file->size < HEAD ? (size_t)file->size : HEAD;
@@ -109,12 +111,15 @@ const quant_tensor *quant_bank_tensor(const quant_bank *bank, size_t i)
     return i < bank->count ? &bank->entries[i].tensor : NULL;
 }
 
-quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name, size_t *i)
+quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name,
+                             size_t *i)
 {
     const quant_name *n = quant_names_find(bank->by_name, bank->count, name, strlen(name));
     if (!n) {
-        return quant_fail(ctx, QUANT_EFIELD, "%s: tensor \"%s\": expected in the bank, found none of "
-                          "that name", bank->sources[0].path, name);
+        return quant_fail(ctx, QUANT_EFIELD,
+                          "%s: tensor \"%s\": expected in the bank, found none of "
+                          "that name",
+                          bank->sources[0].path, name);
     }
     *i = n->index;
     return QUANT_OK;

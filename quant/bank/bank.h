@@ -46,11 +46,12 @@ void quant_bank_close(quant_context *ctx, quant_bank *bank); /* NULL allowed */
 
 const char *quant_bank_format(const quant_bank *bank); /* "safetensors", "npy", "gguf" */
 size_t quant_bank_count(const quant_bank *bank);
-/* Tensors in the order of their data (shards in the order of their names); NULL when i is not below the
- * count. The one tensor of an .npy file is called like the file, without folder and ".npy". */
+/* Tensors in the order of their data (shards in the order of their names); NULL when i is not below
+ * the count. The one tensor of an .npy file is called like the file, without folder and ".npy". */
 const quant_tensor *quant_bank_tensor(const quant_bank *bank, size_t i);
 /* Index of a name; QUANT_EFIELD with a message when absent. O(log n). */
-quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name, size_t *i);
+quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name,
+                             size_t *i);
 /* Value of a __metadata__ key (safetensors) or of a string key (GGUF); NULL when absent. */
 const char *quant_bank_metadata(const quant_bank *bank, const char *key);
 /* Notes gathered while opening ("leading white space", "unpadded end"); NULL past the end. */

@@ -50,9 +50,13 @@ quant_status quant_folder_choose(quant_context *ctx, const char *path, char *cho
     QUANT_TRY(look(ctx, path, &index, &single));
     const found *one = index.count ? &index : &single;
     if (one->count != 1) {
-        return quant_fail(ctx, one->count ? QUANT_EINVAL : QUANT_EIO, "%s: folder: expected exactly "
-                          "one %s, found %zu", path, index.count ? "*.safetensors.index.json"
-                          : "*.safetensors or *.safetensors.index.json", one->count);
+        return quant_fail(ctx, one->count ? QUANT_EINVAL : QUANT_EIO,
+                          "%s: folder: expected exactly "
+                          "one %s, found %zu",
+                          path,
+                          index.count ? "*.safetensors.index.json"
+                                      : "*.safetensors or *.safetensors.index.json",
+                          one->count);
     }
     size_t n = strlen(path);
     const char *slash = n && path[n - 1] == '/' ? "" : "/";

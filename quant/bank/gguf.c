@@ -5,8 +5,8 @@
 
 #include "quant/bank/gguf_reader.h"
 
-/* Smallest record of each kind: key length 8, key 1, type 4, value 1; name length 8, dims 4, type 4,
- * offset 8. */
+/* Smallest record of each kind: key length 8, key 1, type 4, value 1; name length 8, dims 4, type
+ * 4, offset 8. */
 enum { PAIR_BYTES = 14, TENSOR_BYTES = 24 };
 
 /* "GGUF" in any case, or one byte off, or with its bytes reversed: meant to be a GGUF. A file that

@@ -14,8 +14,8 @@ enum { T_U32 = 4, T_BOOL = 7, T_STRING = 8, T_ARRAY = 9, T_COUNT = 13, KEY_MAX =
 #define ALIGNMENT_MAX (1 << 20)
 
 static const unsigned char type_bytes[T_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-static const char *const type_names[T_COUNT] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                                "bool", "string", "array", "u64", "i64", "f64"};
+static const char *const type_names[T_COUNT] = {
+    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
 
 static quant_status read_type(quant_gguf *g, const char *what, uint32_t *type)
 {
@@ -71,8 +71,10 @@ static quant_status skip_array(quant_gguf *g)
     }
     QUANT_TRY(quant_cursor_need(&g->cursor, bytes, "array"));
     if (count > ARRAY_MAX) {
-        return quant_fail(g->ctx, QUANT_ELIMIT, "array length, offset %" PRIu64 ": expected at most "
-                          "2^30, found %" PRIu64, g->cursor.at - 8, count);
+        return quant_fail(g->ctx, QUANT_ELIMIT,
+                          "array length, offset %" PRIu64 ": expected at most "
+                          "2^30, found %" PRIu64,
+                          g->cursor.at - 8, count);
     }
     return type == T_STRING ? skip_strings(g, count)
            : type == T_BOOL ? bools(g, count)
@@ -94,7 +96,8 @@ static quant_status string_value(quant_gguf *g, const char *key)
     size_t bytes;
     QUANT_TRY(quant_gguf_string(g, KEPT_MAX, "string", &text, &bytes));
     if (memchr(text, 0, bytes) || quant_utf8_valid(text, bytes) < bytes) {
-        return quant_bank_add_note(g->ctx, g->bank, "value of key \"%.100s\" is no UTF-8 text", key);
+        return quant_bank_add_note(g->ctx, g->bank, "value of key \"%.100s\" is no UTF-8 text",
+                                   key);
     }
     return quant_bank_add_pair(g->ctx, g->bank, key, text);
 }
@@ -140,8 +143,10 @@ static quant_status check_key(quant_gguf *g, const char *key, size_t bytes)
     }
     size_t valid = quant_utf8_valid(key, bytes);
     if (valid < bytes) {
-        return quant_fail(g->ctx, QUANT_EUTF8, "key, offset %" PRIu64 ": expected UTF-8, found byte "
-                          "0x%02x", at + valid, (unsigned char)key[valid]);
+        return quant_fail(g->ctx, QUANT_EUTF8,
+                          "key, offset %" PRIu64 ": expected UTF-8, found byte "
+                          "0x%02x",
+                          at + valid, (unsigned char)key[valid]);
     }
     return QUANT_OK;
 }

@@ -37,8 +37,10 @@ static quant_status name(quant_gguf *g, const char **text)
     QUANT_TRY(quant_gguf_string(g, NAME_MAX_BYTES, "tensor name", text, &bytes));
     uint64_t at = g->cursor.at - bytes;
     if (bytes == 0 || memchr(*text, 0, bytes)) {
-        return quant_fail(g->ctx, QUANT_ENAME, "tensor name, offset %" PRIu64 ": expected 1..%d "
-                          "bytes without NUL, found %s", at, NAME_MAX_BYTES, bytes ? "NUL" : "none");
+        return quant_fail(g->ctx, QUANT_ENAME,
+                          "tensor name, offset %" PRIu64 ": expected 1..%d "
+                          "bytes without NUL, found %s",
+                          at, NAME_MAX_BYTES, bytes ? "NUL" : "none");
     }
     size_t valid = quant_utf8_valid(*text, bytes);
     if (valid < bytes) {
@@ -54,8 +56,10 @@ static quant_status dims(quant_gguf *g, quant_shape *shape)
     uint32_t n;
     QUANT_TRY(quant_cursor_u32(&g->cursor, &n, "number of dims"));
     if (n > DIMS_MAX) {
-        return quant_fail(g->ctx, QUANT_ELIMIT, "number of dims, offset %" PRIu64 ": expected 0..%d, "
-                          "found %" PRIu32, g->cursor.at - 4, DIMS_MAX, n);
+        return quant_fail(g->ctx, QUANT_ELIMIT,
+                          "number of dims, offset %" PRIu64 ": expected 0..%d, "
+                          "found %" PRIu32,
+                          g->cursor.at - 4, DIMS_MAX, n);
     }
     shape->rank = (int)n;
     for (int i = shape->rank; i-- > 0;) {
@@ -142,8 +146,8 @@ static quant_status check_place(quant_gguf *g, const quant_entry *e, uint64_t ne
 static quant_status check_end(quant_gguf *g, uint64_t next, uint64_t available)
 {
     if (available > next) {
-        return quant_fail(g->ctx, QUANT_ETRAILING, "data: expected %" PRIu64 " bytes, found %" PRIu64,
-                          next, available);
+        return quant_fail(g->ctx, QUANT_ETRAILING,
+                          "data: expected %" PRIu64 " bytes, found %" PRIu64, next, available);
     }
     return available < next ? quant_bank_add_note(g->ctx, g->bank, "no padding after the last "
                                                   "tensor")

@@ -11,8 +11,8 @@
 
 #include "quant/context.h"
 
-/* Parse text[bytes]. The message names the byte offset. leading_space (NULL allowed) receives 1 when
- * white space precedes the value. Free with json_decref. */
+/* Parse text[bytes]. The message names the byte offset. leading_space (NULL allowed) receives 1
+ * when white space precedes the value. Free with json_decref. */
 quant_status quant_json_parse(quant_context *ctx, const char *text, size_t bytes,
                               int *leading_space, json_t **value);
 /* Read and parse a whole file of at most `limit` bytes. */

@@ -261,7 +261,7 @@ quant_status quant_json_next(quant_json_scan *s, quant_json_token *t)
     return s->at < s->bytes ? value(s, t) : wrong(s, "a value");
 }
 
-/* One escape at p (behind the backslash); sets what it stands for, returns how many bytes it took. */
+/* One escape at p (behind the backslash); sets what it stands for, returns the bytes it took. */
 static size_t unescape_one(const char *p, size_t left, unsigned *point)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";

@@ -60,8 +60,8 @@ static quant_status check_data(quant_context *ctx, quant_tensor *t, uint64_t lef
     }
     return t->bytes == left
                ? QUANT_OK
-               : quant_fail(ctx, t->bytes > left ? QUANT_ETRUNC : QUANT_ETRAILING, "data: expected %"
-                            PRIu64 " bytes, found %" PRIu64, t->bytes, left);
+               : quant_fail(ctx, t->bytes > left ? QUANT_ETRUNC : QUANT_ETRAILING,
+                            "data: expected %" PRIu64 " bytes, found %" PRIu64, t->bytes, left);
 }
 
 /* An array has no name of its own; it gets the file's, without folder and ".npy". */

@@ -160,8 +160,8 @@ static quant_status boolean(literal *p, bool *out)
 }
 
 /* A type code "<f4" or, in a structured type, a field's name: 'O' is an object field when it is the
- * code's kind. Names may begin with O as well; refusing those too costs nothing, the file is refused
- * anyway. */
+ * code's kind. Names may begin with O as well; refusing those too costs nothing, the file is
+ * refused anyway. */
 static bool names_objects(const char *code)
 {
     return code[0] == 'O' || (code[0] && strchr("<>|=", code[0]) && code[1] == 'O');
@@ -231,8 +231,10 @@ static quant_status dtype_of(literal *p, const char *descr, size_t length, quant
     bool numpy_has = mark && (strchr("SUMmVa", code[0]) || strcmp(code, "f16") == 0 ||
                               strcmp(code, "f12") == 0 || strcmp(code, "c16") == 0 ||
                               strcmp(code, "c32") == 0 || strcmp(code, "c24") == 0) && code[0];
-    return quant_fail(p->ctx, numpy_has ? QUANT_EUNSUPPORTED : QUANT_EDTYPE, "descr: expected [<>|] "
-                      "and one of f8 f4 f2 i8..i1 u8..u1 b1, found '%s'", descr);
+    return quant_fail(p->ctx, numpy_has ? QUANT_EUNSUPPORTED : QUANT_EDTYPE,
+                      "descr: expected [<>|] "
+                      "and one of f8 f4 f2 i8..i1 u8..u1 b1, found '%s'",
+                      descr);
 }
 
 static quant_status descr(literal *p, quant_npy_header *out)

@@ -22,7 +22,7 @@ bool quant_safetensors_recognises(const unsigned char *head, size_t bytes)
     return n <= HEADER_MAX && strchr("{ \t\r\n", head[8]) && head[8];
 }
 
-/* By first byte; an empty tensor before the one that begins where it lies; then as in the header. */
+/* By first byte; an empty tensor before the one that begins there; then as in the header. */
 static int by_offset(const void *left, const void *right)
 {
     const quant_entry *a = left, *b = right;

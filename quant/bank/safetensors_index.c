@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* safetensors_index.c - *.index.json: which shard holds which tensor. Shards are opened in the order
- * of their names; index and shards must agree on every tensor. */
+/* safetensors_index.c - *.index.json: which shard holds which tensor. Shards are opened in the
+ * order of their names; index and shards must agree on every tensor. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -154,8 +154,10 @@ static quant_status check_root(index_state *x, json_t *root)
     json_t *value;
     json_object_foreach(root, key, value) {
         if (strcmp(key, "weight_map") != 0 && strcmp(key, "metadata") != 0) {
-            return quant_fail(x->ctx, QUANT_EFIELD, "index: expected weight_map and metadata, found "
-                              "\"%s\"", key);
+            return quant_fail(x->ctx, QUANT_EFIELD,
+                              "index: expected weight_map and metadata, found "
+                              "\"%s\"",
+                              key);
         }
         if (!json_is_object(value)) {
             return quant_fail(x->ctx, QUANT_ETYPE, "index, %s: expected an object", key);

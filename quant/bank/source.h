@@ -27,16 +27,16 @@ typedef struct quant_source {
 quant_status quant_source_open(quant_context *ctx, const char *path, quant_source *source);
 void quant_source_close(quant_context *ctx, quant_source *source);
 
-/* Bytes [offset, offset+count) into out. Asking beyond source->size is QUANT_ETRUNC; an end that comes
- * earlier than that size is QUANT_EIO. The message has no path. */
+/* Bytes [offset, offset+count) into out. Asking beyond source->size is QUANT_ETRUNC; an end that
+ * comes earlier than that size is QUANT_EIO. The message has no path. */
 quant_status quant_source_read(quant_context *ctx, const quant_source *source, uint64_t offset,
                                void *out, size_t count);
 
 /* QUANT_EIO when size, time or inode are no longer those of the opening. */
 quant_status quant_source_unchanged(quant_context *ctx, const quant_source *source);
 
-/* Says in words what a file is that only looks like a bank: Git LFS pointer, web page, gzip, zip, ...;
- * NULL when none of those. head[bytes] is its beginning. */
+/* Says in words what a file is that only looks like a bank: Git LFS pointer, web page, gzip, zip,
+ * ...; NULL when none of those. head[bytes] is its beginning. */
 const char *quant_source_accident(const unsigned char *head, size_t bytes);
 
 #endif
