@@ -98,8 +98,8 @@ static double next_penalty(const bracket *b, size_t k, size_t links, double pena
     return chord(b);
 }
 
-/* Rounding makes a path that is no better seem to lead by twice the error of a path's cost; a choice
- * between predecessors that rounding got wrong costs as much again. */
+/* Rounding makes a path that is no better seem to lead by twice the error of a path's cost; a
+ * choice between predecessors that rounding got wrong costs as much again. */
 static double margin_of(const scratch *t)
 {
     return 4 * t->noise;

@@ -92,15 +92,17 @@ static inline void gather(quant_dd *sum, double x)
  * that of s enters with the factor 2 m, m the mean of the link, so that neighbours leave
  * 2 (m - m'), over the path 2 u S 2 X, for the means ascend; that of w likewise with m^2,
  * 2 u w[n] X^2, and not at all when no addition of weights rounded, as with counts. Where a weight
- * vanishes beside its sum, the sum is raised by 2 u all the same: dw is never 0. Terms w x and w x^2 are off by 2 u and 4 u of themselves,
- * over the path by 8 u q[n]; the four operations of a link by 4 u dq, over the path 4 u q[n]. */
+ * vanishes beside its sum, the sum is raised by 2 u all the same: dw is never 0. Terms w x and
+ * w x^2 are off by 2 u and 4 u of themselves, over the path by 8 u q[n]; the four operations of a
+ * link by 4 u dq, over the path 4 u q[n]. */
 double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *a, const quant_points *p)
 {
     quant_dd w = {0, 0}, s = {0, 0}, q = {0, 0};
     double far = 0, peak = 0, lost = 0, raised = 0;
     begin(a, p);
     for (size_t i = 0; i < p->n; i++) {
-        double x = scaled_value(a, p, i) - a->mean, weight = scaled_weight(a, p, i), wx = weight * x;
+        double x = scaled_value(a, p, i) - a->mean;
+        double weight = scaled_weight(a, p, i), wx = weight * x;
         gather(&w, weight);
         gather(&s, wx);
         gather(&q, wx * x);
@@ -116,7 +118,8 @@ double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *a, const quant_points *p)
     double high = fabs(scaled_value(a, p, a->n - 1) - a->mean);
     far = far > high ? far : high;
     a->total = q.hi - s.hi * s.hi / w.hi;
-    return 0x1p-53 * (12 * q.hi + 4 * far * peak + far * far * w.hi * (lost > 0 ? 2 + 4 * raised : 0));
+    double uneven = lost > 0 ? (2 + 4 * raised) * far * far * w.hi : 0;
+    return 0x1p-53 * (12 * q.hi + 4 * far * peak + uneven);
 }
 
 /* Distance from the cluster's first value to its mean: differences of neighbours are exact or

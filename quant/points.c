@@ -253,8 +253,7 @@ quant_status quant_points_collapse(quant_context *ctx, const float *x, const flo
     QUANT_TRY(check_floats(ctx, x, importance, n));
     size_t bytes = quant_points_work_bytes(n);
     if (bytes == 0) {
-        return quant_fail(ctx, QUANT_EOVERFLOW, "points: expected fewer than 2^32 values, found %zu",
-                          n);
+        return quant_fail(ctx, QUANT_EOVERFLOW, "points: expected fewer than 2^32, found %zu", n);
     }
     void *work = quant_alloc(ctx, bytes, 1);
     if (!work) {

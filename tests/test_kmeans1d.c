@@ -1,158 +1,32 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "quant/internal.h"
-#include "quant/kmeans1d_internal.h"
+#include "tests/kmeans1d_cases.h"
 #include "tests/test.h"
 
-enum { ROOM = 4096, MAX_K = QUANT_KMEANS1D_MAX_K };
-
-static double value[ROOM], weight[ROOM];
-
-typedef struct answer {
-    size_t first[MAX_K];
-    double centroid[MAX_K];
-    quant_clusters c;
-} answer;
-
-static quant_clusters *room_of(answer *a)
-{
-    a->c = (quant_clusters){.first = a->first, .centroid = a->centroid};
-    return &a->c;
-}
-
-/* Cases need a generator only, not the library's: splitmix64 keyed by run and case. */
-static uint64_t state;
-
-static void seed_case(uint64_t k)
-{
-    state = test_seed() * UINT64_C(0x9e3779b97f4a7c15) + k;
-}
-
-static uint64_t word(void)
-{
-    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static size_t below(size_t n)
-{
-    return (size_t)(word() % n);
-}
-
-static double uniform(void)
-{
-    return ((double)(word() >> 12) + 0.5) * 0x1p-52;
-}
-
-static double normal(void)
-{
-    return sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform());
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static size_t sort_distinct(size_t n)
-{
-    qsort(value, n, sizeof *value, ascending);
-    size_t m = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (m == 0 || value[m - 1] < value[i]) {
-            value[m++] = value[i];
-        }
-    }
-    return m;
-}
-
-enum { SHAPES = 14, WEIGHTS = 4 };
-
-static double draw(size_t shape, size_t i)
-{
-    switch (shape) {
-    case 0: return normal();
-    case 1: return (double)i;                             /* equal spacing */
-    case 2: return (double)below(60) - 30;                /* integers with gaps */
-    case 3: return normal() + (below(2) ? 1e6 : 0);       /* two far clusters */
-    case 4: return tan(3.1 * (uniform() - 0.5));          /* heavy tails */
-    case 5: return 1000 + normal();                       /* 1000 sigma off */
-    case 6: return -1e7 + 0x1p-10 * (double)below(500);
-    case 7: return (double)(i / 2) * 100 + (double)(i % 2); /* equal pairs */
-    case 8: return ldexp(1, (int)(i % 32) - 16);          /* geometric */
-    case 9: return (double)((float)normal() * 0x1p-140f);
-    case 10: return (double)(i * i);
-    case 11: return (double)(i % 3 ? -1 : 1) * (double)i; /* symmetric in parts */
-    case 12: return (double)below(5) * 10 + (double)below(4); /* equal clumps */
-    default: return rint(normal() * 64) / 64 * 1e-3;
-    }
-}
-
-/* Points of a random case: shape and weights cross every kind with every kind. */
-static quant_points draw_points(uint64_t k, size_t most)
-{
-    size_t n = 1 + below(most), shape = k % SHAPES, kind = k / SHAPES % WEIGHTS;
-    for (size_t i = 0; i < n; i++) {
-        value[i] = draw(shape, i);
-    }
-    n = sort_distinct(n);
-    for (size_t i = 0; i < n; i++) {
-        weight[i] = kind == 1   ? pow(10, 12 * uniform() - 6)
-                    : kind == 2 ? (double)(1 + below(3))
-                                : exp(-value[i] * value[i] / 2) * 100 + 1e-3;
-    }
-    return (quant_points){value, kind ? weight : NULL, n};
-}
-
-static size_t draw_k(size_t n)
-{
-    switch (below(8)) {
-    case 0: return n > 1 && n <= MAX_K ? n - 1 : 1;
-    case 1: return n < MAX_K - 3 ? n + below(3) : MAX_K;
-    case 2: return 1 + below(n < MAX_K ? n : MAX_K);
-    default: return 1 + below(n < 20 ? n : 20);
-    }
-}
-
-static int near(double a, double b, double relative, double absolute)
-{
-    return fabs(a - b) <= relative * fabs(b) + absolute;
-}
-
-static int same_answer(const answer *a, const answer *b, double total)
+static int same_answer(const kmeans_answer *a, const kmeans_answer *b, double total)
 {
     if (a->c.k != b->c.k || memcmp(a->first, b->first, a->c.k * sizeof *a->first) != 0 ||
         memcmp(a->centroid, b->centroid, a->c.k * sizeof *a->centroid) != 0) {
         return 0;
     }
-    return near(a->c.sse, b->c.sse, 1e-12, 0) &&
-           near(a->c.lower_bound, a->c.sse, 1e-9, 1e-24 * total);
-}
-
-static double total_of(const quant_points *p)
-{
-    answer one;
-    quant_kmeans1d(NULL, p, 1, room_of(&one));
-    return one.c.sse;
+    return kmeans_near(a->c.sse, b->c.sse, 1e-12, 0) &&
+           kmeans_near(a->c.lower_bound, a->c.sse, 1e-9, 1e-24 * total);
 }
 
 static void agrees_with_the_reference(void)
 {
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
-        seed_case(k);
-        quant_points p = draw_points(k, 120);
-        size_t clusters = draw_k(p.n);
-        answer fast, slow;
-        CU_ASSERT_EQUAL(quant_kmeans1d(NULL, &p, clusters, room_of(&fast)), QUANT_OK);
-        CU_ASSERT_EQUAL(quant_kmeans1d_reference(NULL, &p, clusters, room_of(&slow)), QUANT_OK);
-        int same = same_answer(&fast, &slow, total_of(&p));
+        kmeans_seed_case(k);
+        quant_points p = kmeans_draw_points(k, 120);
+        size_t clusters = kmeans_draw_k(p.n);
+        kmeans_answer fast, slow;
+        CHECK_OK(NULL, quant_kmeans1d(NULL, &p, clusters, kmeans_room_of(&fast)));
+        CHECK_OK(NULL, quant_kmeans1d_reference(NULL, &p, clusters, kmeans_room_of(&slow)));
+        int same = same_answer(&fast, &slow, kmeans_total(&p));
         CU_ASSERT(same);
         if (!same) {
             test_failed_case(k, "n %zu, k %zu: SSE %.17g, reference %.17g, bound %.17g", p.n,
@@ -165,18 +39,18 @@ static void check_golden(const double *x, const double *w, size_t n, size_t k, c
                          const double *centroid, double sse)
 {
     quant_points p = {x, w, n};
-    answer a[2];
-    quant_kmeans1d(NULL, &p, k, room_of(&a[0]));
-    quant_kmeans1d_reference(NULL, &p, k, room_of(&a[1]));
+    kmeans_answer a[2];
+    quant_kmeans1d(NULL, &p, k, kmeans_room_of(&a[0]));
+    quant_kmeans1d_reference(NULL, &p, k, kmeans_room_of(&a[1]));
     for (int r = 0; r < 2; r++) {
         CU_ASSERT_EQUAL_FATAL(a[r].c.k, k);
         for (size_t c = 0; c < k; c++) {
-            CU_ASSERT(near(a[r].centroid[c], centroid[c], 1e-12, 0));
+            CU_ASSERT(kmeans_near(a[r].centroid[c], centroid[c], 1e-12, 0));
             for (size_t i = a[r].first[c]; i < (c + 1 < k ? a[r].first[c + 1] : n); i++) {
                 CU_ASSERT_EQUAL(label[i], (int)c);
             }
         }
-        CU_ASSERT(sse < 0 || near(a[r].c.sse, sse, 1e-12, 0));
+        CU_ASSERT(sse < 0 || kmeans_near(a[r].c.sse, sse, 1e-12, 0));
     }
 }
 
@@ -194,6 +68,136 @@ static void gives_known_answers(void)
                  (const double[]){10.8, 18.5}, 66.8);
 }
 
+/* Equal spacing: n = q k + r points fall into r clusters of q + 1 and k - r of q in any order;
+ * leftmost boundaries put the small clusters first. */
+static void ties_resolve_to_the_leftmost_boundaries(void)
+{
+    for (size_t n = 1; n <= 300; n += n < 40 ? 1 : 37) {
+        for (size_t i = 0; i < n; i++) {
+            kmeans_value[i] = -77 + 0.375 * (double)i;
+        }
+        quant_points p = {kmeans_value, NULL, n};
+        for (size_t k = 1; k <= n && k <= KMEANS_MAX_K; k += k < 20 ? 1 : 13) {
+            kmeans_answer a;
+            quant_kmeans1d(NULL, &p, k, kmeans_room_of(&a));
+            size_t small = k - n % k, expected = 0, wrong = 0;
+            for (size_t c = 0; c < k; c++) {
+                wrong += a.first[c] != expected;
+                expected += n / k + (c >= small);
+            }
+            CU_ASSERT_EQUAL(wrong, 0);
+        }
+    }
+}
+
+/* Nothing in the work block is read before it is written, and a block serves smaller inputs. */
+static void run_depends_on_the_points_alone(void)
+{
+    size_t bytes = quant_kmeans1d_work_bytes(KMEANS_ROOM, KMEANS_MAX_K);
+    CU_ASSERT_FATAL(bytes > 0 && bytes <= 136 * (KMEANS_ROOM + 1));
+    unsigned char *work = quant_alloc(NULL, bytes, 1);
+    CU_ASSERT_FATAL(work != NULL);
+    for (uint64_t k = 0; k < 100; k++) {
+        kmeans_seed_case(k + 4000037);
+        quant_points p = kmeans_draw_points(k, 300);
+        size_t clusters = kmeans_draw_k(p.n);
+        kmeans_answer a[2];
+        for (int r = 0; r < 2; r++) {
+            memset(work, r ? 0xff : 0, bytes);
+            quant_kmeans1d_run(&p, clusters, work, kmeans_room_of(&a[r]));
+        }
+        CU_ASSERT(same_answer(&a[0], &a[1], 0) || a[0].c.sse < 1e-15 * kmeans_total(&p));
+        CU_ASSERT_EQUAL(memcmp(&a[0].c.sse, &a[1].c.sse, sizeof(double)), 0);
+        CU_ASSERT_EQUAL(memcmp(&a[0].c.lower_bound, &a[1].c.lower_bound, sizeof(double)), 0);
+    }
+    quant_release(NULL, work, bytes, 1);
+    CU_ASSERT_EQUAL(quant_kmeans1d_work_bytes(SIZE_MAX, 4), 0);
+    CU_ASSERT_EQUAL(quant_kmeans1d_work_bytes(UINT32_MAX, 4), 0);
+}
+
+/* A range of 2^500 has sums of squares beyond any arithmetic: good up to the stated share. */
+static void keeps_its_bound_at_absurd_ranges(void)
+{
+    for (size_t i = 0; i < 60; i++) {
+        kmeans_value[i] = ldexp(1, (int)(i * 17) - 500);
+        kmeans_weight[i] = ldexp(1, 400 - (int)(i * 13));
+    }
+    for (size_t kind = 0; kind < 2; kind++) {
+        quant_points p = {kmeans_value, kind ? kmeans_weight : NULL, 60};
+        for (size_t k = 1; k <= 62; k++) {
+            kmeans_answer fast, slow;
+            CU_ASSERT_EQUAL(quant_kmeans1d(NULL, &p, k, kmeans_room_of(&fast)), QUANT_OK);
+            CU_ASSERT_EQUAL(quant_kmeans1d_reference(NULL, &p, k, kmeans_room_of(&slow)), QUANT_OK);
+            double share = 0x1p-91 * (double)k * kmeans_total(&p);
+            CU_ASSERT(isfinite(fast.c.sse) && fast.c.sse <= slow.c.sse + share);
+            CU_ASSERT(slow.c.sse <= fast.c.sse + share);
+        }
+    }
+}
+
+static void refuses_what_breaks_the_contract(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    quant_status (*solver[2])(quant_context *, const quant_points *, size_t, quant_clusters *) = {
+        quant_kmeans1d, quant_kmeans1d_reference};
+    const double x[] = {1, 2, 3}, equal[] = {1, 2, 2}, falling[] = {1, 3, 2}, nan[] = {1, NAN, 3};
+    const double inf[] = {1, 2, INFINITY}, zero[] = {1, 0, 1}, negative[] = {1, 1, -1};
+    const quant_points bad[] = {{equal, NULL, 3}, {falling, NULL, 3}, {nan, NULL, 3},
+                                {inf, NULL, 3},   {x, zero, 3},       {x, negative, 3},
+                                {x, inf, 3},      {x, nan, 3},        {x, NULL, 0},
+                                {NULL, NULL, 3}};
+    for (int s = 0; s < 2; s++) {
+        kmeans_answer a;
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            CU_ASSERT_EQUAL(solver[s](ctx, &bad[i], 2, kmeans_room_of(&a)), QUANT_EINVAL);
+        }
+        quant_points p = {x, NULL, 3};
+        CU_ASSERT_EQUAL(solver[s](ctx, &p, 0, kmeans_room_of(&a)), QUANT_EINVAL);
+        CU_ASSERT_EQUAL(solver[s](ctx, &p, 257, kmeans_room_of(&a)), QUANT_EINVAL);
+        CU_ASSERT_STRING_EQUAL(quant_context_message(ctx),
+                               "k-means: k: expected 1..256, found 257");
+        CU_ASSERT_EQUAL(solver[s](ctx, &p, 256, kmeans_room_of(&a)), QUANT_OK);
+        CU_ASSERT_EQUAL(a.c.k, 3);
+        CU_ASSERT(a.c.sse == 0 && a.c.lower_bound == 0 && a.centroid[2] == 3);
+    }
+    quant_context_free(ctx);
+}
+
+static void *no_memory(void *user, size_t bytes)
+{
+    int *left = user;
+    return (*left)-- > 0 ? malloc(bytes) : NULL;
+}
+
+static void free_memory(void *user, void *memory, size_t bytes)
+{
+    (void)user;
+    (void)bytes;
+    free(memory);
+}
+
+static void reports_exhausted_memory(void)
+{
+    int left = 1; /* the context itself */
+    quant_allocator allocator = {no_memory, free_memory, &left};
+    quant_context *ctx = quant_context_new(&allocator);
+    const double x[] = {1, 2, 3};
+    const float y[] = {1, 2};
+    double v[2], w[2];
+    size_t m;
+    kmeans_answer a;
+    quant_points p = {x, NULL, 3};
+    CU_ASSERT_EQUAL(quant_kmeans1d(ctx, &p, 2, kmeans_room_of(&a)), QUANT_ENOMEM);
+    CU_ASSERT_EQUAL(quant_kmeans1d_reference(ctx, &p, 2, kmeans_room_of(&a)), QUANT_ENOMEM);
+    CU_ASSERT_EQUAL(quant_points_collapse(ctx, y, NULL, 2, v, w, &m), QUANT_ENOMEM);
+    quant_context_free(ctx);
+}
+
 TEST_SUITE(kmeans1d,
            {"fast version and reference agree in every boundary", agrees_with_the_reference},
-           {"published examples come out exactly", gives_known_answers})
+           {"ties resolve to the leftmost boundaries", ties_resolve_to_the_leftmost_boundaries},
+           {"published examples come out exactly", gives_known_answers},
+           {"the stated share holds at absurd ranges", keeps_its_bound_at_absurd_ranges},
+           {"scratch holds nothing over", run_depends_on_the_points_alone},
+           {"broken contracts are refused", refuses_what_breaks_the_contract},
+           {"exhausted memory is reported", reports_exhausted_memory})
