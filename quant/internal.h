@@ -31,6 +31,10 @@ quant_status quant_fail_prefix(quant_context *ctx, quant_status s, const char *p
 QUANT_NODISCARD void *quant_alloc(quant_context *ctx, size_t count, size_t size);
 void quant_release(quant_context *ctx, void *memory, size_t count, size_t size);
 
+/* Natural logarithm of a finite x > 0 in operations that IEEE 754 fixes to the last bit, so that
+ * whatever is drawn through it is the same for every compiler and libm. Bounds in random.c. */
+double quant_log(double x);
+
 /* Return from the calling function on any failure. */
 #define QUANT_TRY(call)                        \
     do {                                       \

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "quant/internal.h"
+
 /* Philox4x32-10. Each round multiplies words 0 and 2 by fixed odd numbers; the high halves, mixed
  * with the key and the other words, and the low halves change places. The key advances by the
  * golden ratio and sqrt(3) - 1, both as 32-bit fractions. */
@@ -117,16 +119,14 @@ void quant_random_fill_normal(const quant_random *r, uint64_t first, size_t n, f
     }
 }
 
-/* Natural logarithm of x > 0 in operations that IEEE 754 fixes to the last bit, so that every
- * compiler and libm gives the same normals.
- *
- * x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m-1)/(m+1), |s| <= 0.1716.
+/* x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m-1)/(m+1), |s| <= 0.1716.
  * The series stops after s^21/21; what is left is at most s^22/23/(1-s^2) <= 7e-19 of the sum.
  * With u = 2^-53: m-1 is exact, s and the sum carry at most 6u, e ln2 at most 2u (constant and
- * product), the last addition u. The caller has x <= 0.075, so |log x| >= 2.59 and
- * |2 atanh(s)| <= 0.35 <= 0.14 |log x|: the relative error is at most
+ * product), the last addition u. |2 atanh(s)| <= 0.35. For e = 0 the relative error is 6u; for
+ * e = -1 at worst, |log x| >= 0.346, it is (2 * 0.7 + 6 * 0.35) / 0.346 u + u < 12u. The normals
+ * have x <= 0.075, so |log x| >= 2.59 and |2 atanh(s)| <= 0.14 |log x|: there it is at most
  * (2 * 1.14 + 6 * 0.14 + 1) u < 4.2u. */
-static double tail_log(double x)
+double quant_log(double x)
 {
     int e;
     double m = frexp(x, &e);
@@ -156,7 +156,7 @@ static double ratio7(const double p[8], const double q[8], double x)
 
 /* Wichura 1988, AS 241, PPND16: a rational function of q = p - 1/2 for |q| <= 0.425, otherwise
  * one of r = sqrt(-log(min(p, 1-p))), with a second one from r = 5 (p < 1.4e-11) on. Its tables
- * are good to 1e-16; the rounding of r (2.1u from tail_log, u/2 from sqrt) is multiplied by
+ * are good to 1e-16; the rounding of r (2.1u from quant_log, u/2 from sqrt) is multiplied by
  * dlog(z)/dlog(r) <= 1.4 in the tails. */
 double quant_normal_quantile(double p)
 {
@@ -188,7 +188,7 @@ double quant_normal_quantile(double p)
     if (fabs(q) <= 0.425) {
         return q * ratio7(a, b, 0.180625 - q * q);
     }
-    double r = sqrt(-tail_log(q < 0 ? p : 1 - p));
+    double r = sqrt(-quant_log(q < 0 ? p : 1 - p));
     double z = r <= 5 ? ratio7(c, d, r - 1.6) : ratio7(e, f, r - 5);
     return q < 0 ? -z : z;
 }
