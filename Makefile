@@ -74,7 +74,7 @@ $(B)/quant: $(call obj,$(CLI_SRC)) $(STATIC)
 $(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
 	$(call say,LD,$@)
 	$(call link)
-$(B)/tests/main: $(call obj,$(TEST_SRC)) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
+$(B)/tests/main: $(call obj,$(TEST_SRC) $(filter-out data/make_bank.c,$(DATA_SRC))) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link,-lcunit)

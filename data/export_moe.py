@@ -106,7 +106,7 @@ def record(a, s, bits, g, worst):
         "seconds": round(s["used"]),
         "parameters": sum(v.numel() for v in s["model"].values()),
         "held_out_bits_per_byte": round(bits, 4),
-        "held_out_windows": f"every {a.every}",
+        "held_out_windows": "all" if a.every == 1 else f"every {a.every}th",
         "ngram_bits_per_byte": ngram.table(range(2, 7)),
         "golden_perplexity": round(perplexity(g["logits_full"], g["tokens"]), 4),
         "golden_expert_share_min_max": expert_shares(g["experts"], config["num_experts"]),
@@ -120,9 +120,10 @@ def main():
     torch.set_num_threads(1)
     os.makedirs(a.out, exist_ok=True)
     at = lambda name: os.path.join(a.out, name)
-    s = torch.load(os.path.join(a.run, "checkpoint.pt"), weights_only=True)
+    s = torch.load(os.path.join(a.run, "checkpoint.pt"), weights_only=False)
     weights = rounded(s["model"])
     save_file(weights, at("model.safetensors"), {"format": "pt", "text": "King James Version"})
+    os.chmod(at("model.safetensors"), 0o644)
     with open(at("config.json"), "w") as f:
         json.dump(s["config"], f, indent=1)
         f.write("\n")

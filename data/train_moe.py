@@ -11,6 +11,7 @@ SIGTERM; the same command goes on from there. Batches are drawn by (seed, step).
 """
 import argparse
 import json
+import math
 import os
 import signal
 import time
@@ -69,7 +70,7 @@ def held_out_bits(model, text, batch, length, every):
             bits += F.cross_entropy(logits.reshape(-1, logits.shape[-1]),
                                     rows[:, half + 1:].reshape(-1), reduction="sum").item()
             count += batch * half
-    return bits / count / np.log(2)
+    return bits / count / math.log(2)
 
 
 def fuse():
@@ -99,7 +100,7 @@ class Run:
                                 for t in kjv_text.split())
 
     def load(self):
-        s = torch.load(self.path, weights_only=True)
+        s = torch.load(self.path, weights_only=False)
         self.model.load_state_dict(s["model"])
         self.adam.load_state_dict(s["adam"])
         self.step, self.used, self.decay_from, self.log = (s["step"], s["used"], s["decay_from"],
@@ -138,11 +139,11 @@ class Run:
         return loss.item() / np.log(2), balance.item()
 
     def report(self, bits, balance, speed):
-        row = {"step": self.step, "seconds": round(self.used), "train": round(bits, 4),
-               "balance": round(balance, 4), "tokens_per_s": round(speed)}
+        row = {"step": self.step, "seconds": round(self.used), "train": round(float(bits), 4),
+               "balance": round(float(balance), 4), "tokens_per_s": round(speed)}
         if self.step % 500 == 0:
-            row["held_out"] = round(held_out_bits(self.model, self.held, self.a.batch,
-                                                  256, 32), 4)
+            row["held_out"] = round(float(held_out_bits(self.model, self.held, self.a.batch,
+                                                  256, 32)), 4)
         self.log.append(row)
         print(json.dumps(row), flush=True)
 
