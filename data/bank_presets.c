@@ -9,8 +9,8 @@
     "--rms", "0.12", "--row-spread", "0"
 
 /* What trained decoders show: projections with tails between normal and Laplace, rows whose scales
- * differ by tens of percent, a few large weights in the rows that write to the residual stream and in the
- * columns that read from it. */
+ * differ by tens of percent, a few large weights in the rows that write to the residual stream and
+ * in the columns that read from it. */
 #define ATTENTION(n) \
     NORM(LAYER(n) "input_layernorm.weight", "96"), \
     "--tensor", LAYER(n) "self_attn.q_proj.weight=96x96", "--row-spread", "0.3", \

@@ -160,7 +160,8 @@ static quant_status check_outliers(quant_context *ctx, const bank_source *s)
     }
     if (!(t->ratio >= 1 && t->ratio * t->ratio < (double)length)) {
         return quant_fail(ctx, QUANT_EINVAL, "outliers: expected a ratio in [1, sqrt(%llu)), the "
-                          "length of the %s, found %g", (unsigned long long)length, lines, t->ratio);
+                          "length of the %s, found %g", (unsigned long long)length, lines,
+                          t->ratio);
     }
     return QUANT_OK;
 }
@@ -184,8 +185,8 @@ static quant_status plant_outliers(quant_context *ctx, bank_source *s)
 static quant_status check_numbers(quant_context *ctx, const bank_spec *t)
 {
     if (t->dist == BANK_STUDENT_T && (t->dof < 1 || t->dof > BANK_MAX_DOF)) {
-        return quant_fail(ctx, QUANT_EINVAL, "student-t: expected 1..%d degrees of freedom, found %u",
-                          BANK_MAX_DOF, t->dof);
+        return quant_fail(ctx, QUANT_EINVAL, "student-t: expected 1..%d degrees of freedom, "
+                          "found %u", BANK_MAX_DOF, t->dof);
     }
     if (!(fabs(t->mean) <= 1e30 && t->rms >= 0 && t->rms <= 1e30)) {
         return quant_fail(ctx, QUANT_EINVAL, "mean and rms: expected |mean| and 0 <= rms up to "

@@ -15,8 +15,8 @@ enum { MAX_TENSORS = 4096, CHUNK_ELEMENTS = 1 << 20 };
 
 static const char usage[] =
     "make_bank -o FILE [--seed N] [--threads N] (--preset NAME | TENSORS)\n"
-    "  --tensor NAME=AxBxC           a tensor; the last axis is the columns, the one before the rows\n"
-    "what follows describes the tensor before it, or all later ones when it stands before the first\n"
+    "  --tensor NAME=AxBxC           a tensor; the last axis is columns, the one before rows\n"
+    "what follows describes the tensor before it, or all when it stands before the first\n"
     "  --dtype f32|f16|bf16          default f32\n"
     "  --dist gaussian|laplace|uniform|student-t:DOF   variance 1; default gaussian\n"
     "  --rms R  --mean M             standard deviation (default 0.02) and mean (default 0)\n"
@@ -181,7 +181,8 @@ static quant_status take_property(quant_context *ctx, request *r, const char *op
     if (strcmp(option, "--row-spread") == 0) {
         return take_number(ctx, option, value, &spec->row_spread);
     }
-    return quant_fail(ctx, QUANT_EINVAL, "%s: expected an option of make_bank (see --help)", option);
+    return quant_fail(ctx, QUANT_EINVAL, "%s: expected an option of make_bank (see --help)",
+                      option);
 }
 
 static quant_status take_tensor_options(quant_context *ctx, request *r, const char *const *words)

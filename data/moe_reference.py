@@ -23,7 +23,7 @@ def softmax(x):
 
 
 def rotate(x, position, theta):
-    """x [n, s, heads, dim]; element i turns with element i + dim/2 by position * theta^(-2i/dim)."""
+    """x [n, s, heads, dim]; element i turns with i + dim/2 by position * theta^(-2i/dim)."""
     half = x.shape[-1] // 2
     angle = position[:, None] * theta ** (-np.arange(half) / half)
     cos, sin = np.cos(angle)[:, None, :], np.sin(angle)[:, None, :]
@@ -83,7 +83,8 @@ class Reference:
         back = position[:, None] - np.arange(k.shape[1])[None, :]
         allowed = (back >= 0) & (everywhere | (back < c["sliding_window"]))
         group = c["num_attention_heads"] // c["num_key_value_heads"]
-        q, k, v = q.transpose(0, 2, 1, 3), *(t.repeat(group, 2).transpose(0, 2, 1, 3) for t in (k, v))
+        k, v = k.repeat(group, 2), v.repeat(group, 2)
+        q, k, v = (t.transpose(0, 2, 1, 3) for t in (q, k, v))
         score = q @ k.transpose(0, 1, 3, 2) / math.sqrt(c["head_dim"])
         y = softmax(np.where(allowed, score, -np.inf)) @ v
         return y.transpose(0, 2, 1, 3).reshape(*x.shape[:2], -1) @ self.w[p + "o_proj.weight"].T
