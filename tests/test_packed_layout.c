@@ -15,7 +15,7 @@
 /* Where the text with the first ```c block is. */
 #define LAYOUT_TEXT "quant/bank/PACKED.md"
 
-enum { MOST_LINES = 40, TENSORS = 400, MOST_ELEMENTS = 2048 };
+enum { PARTS = 4, MOST_LINES = 40, TENSORS = 400, MOST_ELEMENTS = 2048 };
 
 /* Reads cases (parameters, shape, four parts) from stdin, writes floats to stdout. */
 static const char driver[] =
@@ -120,6 +120,38 @@ static bool agrees(quant_context *ctx, quant_packed *packed, size_t i, const cha
     return same;
 }
 
+/* The same file with random codes: all of them decode, also those that no encoder would write. */
+static void scramble(quant_context *ctx, quant_bank *bank, const char *path)
+{
+    static quant_safetensors_item list[PARTS * TENSORS];
+    static quant_safetensors_pair pairs[TENSORS + 1];
+    static char keys[TENSORS][16];
+    size_t count = quant_bank_count(bank);
+    quant_safetensors_writer *writer = NULL;
+    dice d = dice_of(test_seed(), 1);
+    pairs[TENSORS] = (quant_safetensors_pair){"schema", QUANT_PACK_SCHEMA};
+    for (size_t i = 0; i < TENSORS; i++) {
+        snprintf(keys[i], sizeof keys[i], "quant:t%zu", i);
+        pairs[i] = (quant_safetensors_pair){keys[i], quant_bank_metadata(bank, keys[i])};
+    }
+    for (size_t i = 0; i < count; i++) {
+        const quant_tensor *t = quant_bank_tensor(bank, i);
+        list[i] = (quant_safetensors_item){t->name, t->dtype, t->shape};
+    }
+    CHECK_OK(ctx, quant_safetensors_create(ctx, path, list, count, pairs, TENSORS + 1, &writer));
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = (size_t)quant_bank_tensor(bank, i)->bytes;
+        unsigned char *raw = malloc(bytes + 1);
+        CHECK_OK(ctx, quant_bank_read_raw(ctx, bank, i, 0, bytes, raw));
+        for (size_t b = 0; b < bytes && list[i].dtype == QUANT_U8; b++) {
+            raw[b] = (unsigned char)dice_roll(&d, 256);
+        }
+        CHECK_OK(ctx, quant_safetensors_put(ctx, writer, i, 0, raw, bytes));
+        free(raw);
+    }
+    CHECK_OK(ctx, quant_safetensors_commit(ctx, writer));
+}
+
 static void compare_all(quant_context *ctx, const char *folder, quant_bank *bank)
 {
     quant_packed *packed = NULL;
@@ -171,6 +203,10 @@ static void the_documented_decoder_agrees(void)
     CHECK_OK(ctx, quant_pack_write(ctx, bank, items, TENSORS, path, NULL, NULL));
     quant_bank_close(ctx, bank);
     CHECK_OK(ctx, quant_bank_open(ctx, path, &bank));
+    compare_all(ctx, folder, bank);
+    scramble(ctx, bank, scratch_join(folder, "scrambled"));
+    quant_bank_close(ctx, bank);
+    CHECK_OK(ctx, quant_bank_open(ctx, scratch_join(folder, "scrambled"), &bank));
     compare_all(ctx, folder, bank);
     quant_bank_close(ctx, bank);
     quant_context_free(ctx);

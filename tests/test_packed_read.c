@@ -116,12 +116,13 @@ static void a_part_belongs_to_one_tensor(void)
     const char *path = scratch_memory("parts");
     char message[256];
     quant_safetensors_pair pairs[3] = {{"schema", QUANT_PACK_SCHEMA},
-                                       {"quant:a", "int8:tensor|4|F32"},
-                                       {"quant:a.codes", "f16|4|F32"}};
-    given shared[2] = {U8("a.codes", 4), F32("a.scale", 1)};
+                                       {"quant:a", "int4:channel|4,1|F32"},
+                                       {"quant:a.scale", "f16|4|F32"}};
+    given shared[2] = {U8("a.codes", 2), F16("a.scale", 4)};
     given_bank(path, shared, 2, pairs, 3);
-    CU_ASSERT_NOT_EQUAL(open_file(path, message), QUANT_OK);
-    pairs[2].value = "int8:tensor|4|F32";
+    CU_ASSERT_EQUAL(open_file(path, message), QUANT_EDUP);
+    pairs[1].value = "int8:tensor|4|F32";
+    pairs[2] = (quant_safetensors_pair){"quant:a.codes", "int8:tensor|4|F32"};
     given nested[4] = {U8("a.codes", 4), F32("a.scale", 1), U8("a.codes.codes", 4),
                        F32("a.codes.scale", 1)};
     given_bank(path, nested, 4, pairs, 3);
