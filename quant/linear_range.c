@@ -106,6 +106,20 @@ void quant_linear_codes(const quant_scheme *s, int32_t *lowest, int32_t *highest
     *highest = half - 1;
 }
 
+double quant_linear_bound(const quant_scheme *s)
+{
+    static const double roundoff[] = {[QUANT_STORE_F32] = 0x1p-24, [QUANT_STORE_F16] = 0x1p-11,
+                                      [QUANT_STORE_BF16] = 0x1p-8};
+    /* 1/(1-u) of the stored scale against the exact one is covered by the factor 1 + 2u. */
+    double u = roundoff[s->store] * (1.0 + 2.0 * roundoff[s->store]);
+    double half = 1 << (s->bits - 1), slack = 4.0 * half * 0x1p-24;
+    double clamp = s->asymmetric                    ? u * 2.0 * half
+                   : s->range == QUANT_RANGE_NARROW ? 0.0
+                   : s->range == QUANT_RANGE_HALF   ? u * (half - 0.5)
+                                                    : 0.5 + u * half;
+    return 0.5 + slack + clamp;
+}
+
 /* Quotients are single f32 divisions in the symmetric case, double rounded once in the other
  * (highest - lowest may exceed the float range). */
 static float raw_scale(const quant_scheme *s, quant_interval v)

@@ -26,6 +26,18 @@ void quant_linear_codes(const quant_scheme *s, int32_t *lowest, int32_t *highest
 /* Scale and zero point for an interval, the scale rounded to its storage type. */
 quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interval v);
 
+/* Largest |w - decoded| in steps (stored scales) for any w inside the interval that the scale was
+ * made for, the scale being a normal number of its type.
+ *
+ * With u the unit roundoff of the storage type and v = 2^-24 that of f32: the quotient w/s errs by
+ * |w/s| v, rounding to an integer by 1/2, the product s * code by |code| v; both magnitudes are
+ * below 2^b, so they cost at most 2^(b+1) v. Clamping adds:
+ *   narrow  nothing: A/s <= (2^(b-1)-1)(1+2u) < last code + 1/2
+ *   half    u (2^(b-1)-1/2): the code 2^(b-1) that A/s itself rounds to is clamped, by 1/2 + that
+ *   full    1/2 + u 2^(b-1): A is one whole step above the last positive code
+ *   asym    u 2^b: the zero point rounds by at most 1/2, so either end is missed by at most 1/2 */
+double quant_linear_bound(const quant_scheme *s);
+
 /* Whole rule of the scheme on n finite values; n >= 1. Long regions are cut into fixed pieces
  * which `threads` threads share; the result does not depend on threads. One pass for absmax,
  * four for percentile, about 27 for mse. */

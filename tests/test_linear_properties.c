@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What integer codes mean, without known answers: each case is drawn from the printed seed. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "quant/codec.h"
+#include "quant/linear_range.h"
+#include "quant/store.h"
+#include "tests/draw.h"
+#include "tests/test.h"
+
+/* One drawn case, encoded and decoded. */
+typedef struct subject {
+    drawn_tensor t;
+    quant_scheme s;
+    quant_layout l;
+    quant_regions g;
+    uint8_t *packed;
+    float *y;
+} subject;
+
+static subject begin(draw *d)
+{
+    subject c = {draw_tensor(d), {0}, {{0}, {0}, {0}, {0}, 0, 0, 0}, {0}, NULL, NULL};
+    c.s = draw_linear(d, &c.t.shape);
+    return c;
+}
+
+static bool encode(subject *c)
+{
+    c->packed = encode_new(NULL, &c->s, &c->t.shape, c->t.w, &c->l, NULL);
+    c->y = malloc(c->t.n * sizeof *c->y);
+    return c->packed && quant_regions_make(NULL, &c->s, &c->t.shape, &c->g) == QUANT_OK &&
+           quant_decode(NULL, &c->s, &c->t.shape, c->packed, c->l.bytes, c->y) == QUANT_OK;
+}
+
+static void end(subject *c)
+{
+    free(c->packed);
+    free(c->y);
+    free(c->t.w);
+}
+
+static void report(uint64_t k, const quant_scheme *s, const char *what)
+{
+    char text[QUANT_SCHEME_TEXT];
+    quant_scheme_print(s, text);
+    test_failed_case(k, "%s: %s", text, what);
+    CU_FAIL("property does not hold");
+}
+
+static float scale_of(const subject *c, uint64_t r)
+{
+    return quant_store_get(c->s.store, c->packed + c->l.scale.offset, r);
+}
+
+/* Random codes under random scales and zero points decode to values that encode to the same codes
+ * under the same parameters: relative errors of 2^-24 in quotient and product move a code of at
+ * most 128 + 128 by far less than 1/2. */
+static void codes_survive_with_parameters_held(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("held", k);
+        quant_shape any = {2, {1, 1}};
+        quant_scheme s = draw_linear(&d, &any);
+        qk_linear p;
+        uint8_t code[64], again[64];
+        float y[64];
+        quant_linear_codes(&s, &p.lowest, &p.highest);
+        p.scale = quant_store_round(s.store, (float)ldexp(draw_uniform(&d) + 0.5,
+                                                          (int)draw_int(&d, -13, 8)));
+        p.zero = s.asymmetric ? (int32_t)draw_int(&d, p.lowest, p.highest) : 0;
+        for (int i = 0; i < 64; i++) {
+            code[i] = (uint8_t)draw_int(&d, p.lowest, p.highest);
+        }
+        qk()->decode_linear(code, 64, p, y);
+        size_t clamped = qk()->encode_linear(y, 64, p, again);
+        if (clamped || memcmp(code, again, 64) != 0) {
+            report(k, &s, "codes changed");
+            return;
+        }
+    }
+}
+
+/* Encoding a decoded tensor again changes nothing: the largest code is always in use, so the
+ * range is found again; with half-precision scales the product and quotient are exact. */
+static void encoding_is_a_projection(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("projection", k);
+        subject c = begin(&d);
+        c.s.asymmetric = false;
+        c.s.range = QUANT_RANGE_NARROW;
+        c.s.rule = QUANT_SCALE_ABSMAX;
+        c.s.percentile = 100.0;
+        c.s.store = QUANT_STORE_F16;
+        bool ok = encode(&c);
+        bool raised = false; /* a scale rounded up from a subnormal may be far too wide */
+        for (uint64_t r = 0; ok && r < c.g.count; r++) {
+            raised |= scale_of(&c, r) > 0.0f && scale_of(&c, r) <= 0x1p-14f;
+        }
+        quant_layout l;
+        quant_scheme s = c.s;
+        uint8_t *again = ok ? encode_new(NULL, &s, &c.t.shape, c.y, &l, NULL) : NULL;
+        ok = ok && again &&
+             (raised || c.s.store != QUANT_STORE_F16 || memcmp(again, c.packed, l.bytes) == 0);
+        free(again);
+        if (!ok) {
+            report(k, &c.s, "encode(decode(encode(w))) differs");
+        }
+        end(&c);
+        if (!ok) {
+            return;
+        }
+    }
+}
+
+/* |w - y| within the bound that linear_range.h derives, in every region. */
+static void error_stays_within_the_bound(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("bound", k);
+        subject c = begin(&d);
+        c.s.rule = QUANT_SCALE_ABSMAX;
+        c.s.percentile = 100.0;
+        bool ok = encode(&c);
+        for (uint64_t i = 0; ok && i < c.t.n; i++) {
+            uint64_t m = i / c.g.matrix, p = i % c.g.matrix;
+            uint64_t r = m * c.g.per_matrix + quant_regions_run(&c.g, p, 1).region;
+            double scale = scale_of(&c, r);
+            /* a raised (subnormal) scale is wider than asked, by less than a factor of 2 */
+            double bound = quant_linear_bound(&c.s) * scale;
+            ok = fabs((double)c.t.w[i] - (double)c.y[i]) <= bound;
+        }
+        if (!ok) {
+            report(k, &c.s, "error beyond the bound");
+        }
+        end(&c);
+        if (!ok) {
+            return;
+        }
+    }
+}
+
+/* -w under a symmetric narrow scheme gives minus the values; 2^j w gives 2^j times them, with the
+ * same codes, as long as scales stay normal. */
+static void sign_and_powers_of_two_pass_through(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("equivariance", k);
+        subject c = begin(&d);
+        float factor = draw_int(&d, 0, 1) ? 4.0f : 0.5f;
+        if (!c.s.asymmetric && c.s.range == QUANT_RANGE_NARROW && draw_int(&d, 0, 1)) {
+            factor = -factor;
+        }
+        bool ok = encode(&c), normal = true;
+        for (uint64_t r = 0; ok && r < c.g.count; r++) {
+            float scale = scale_of(&c, r);
+            normal &= scale == 0.0f || (scale > 0x1p-12f && scale < 0x1p13f);
+        }
+        for (uint64_t i = 0; i < c.t.n; i++) {
+            c.t.w[i] *= factor;
+        }
+        quant_layout l;
+        quant_scheme s = c.s;
+        uint8_t *p = ok ? encode_new(NULL, &s, &c.t.shape, c.t.w, &l, NULL) : NULL;
+        float *y = malloc(c.t.n * sizeof *y);
+        ok = p && quant_decode(NULL, &s, &c.t.shape, p, l.bytes, y) == QUANT_OK;
+        for (uint64_t i = 0; ok && normal && i < c.t.n; i++) {
+            ok = y[i] == c.y[i] * factor;
+        }
+        if (!ok) {
+            report(k, &c.s, factor < 0 ? "sign is lost" : "a power of two is lost");
+        }
+        free(p);
+        free(y);
+        end(&c);
+        if (!ok) {
+            return;
+        }
+    }
+}
+
+/* Swapping two channels swaps their scales and values and touches nothing else. */
+static void channels_are_independent(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("swap", k);
+        size_t rows = (size_t)draw_int(&d, 2, 20), cols = (size_t)draw_int(&d, 1, 90);
+        quant_shape shape = {2, {rows, cols}};
+        float *w = malloc(rows * cols * sizeof *w), *y = malloc(rows * cols * sizeof *y);
+        float *v = malloc(rows * cols * sizeof *v);
+        draw_weights(&d, w, rows, cols);
+        quant_scheme s = draw_linear(&d, &shape), t;
+        s.granularity = s.granularity == QUANT_PER_TENSOR ? QUANT_PER_CHANNEL : s.granularity;
+        s.axis = 0;
+        t = s;
+        size_t a = (size_t)draw_int(&d, 0, (int64_t)rows - 1);
+        size_t b = (size_t)draw_int(&d, 0, (int64_t)rows - 1);
+        quant_layout l;
+        uint8_t *p = encode_new(NULL, &s, &shape, w, &l, NULL), *q = NULL;
+        bool ok = p && quant_decode(NULL, &s, &shape, p, l.bytes, y) == QUANT_OK;
+        for (size_t i = 0; i < cols; i++) {
+            float keep = w[a * cols + i];
+            w[a * cols + i] = w[b * cols + i];
+            w[b * cols + i] = keep;
+        }
+        q = encode_new(NULL, &t, &shape, w, &l, NULL);
+        ok = ok && q && quant_decode(NULL, &t, &shape, q, l.bytes, v) == QUANT_OK;
+        for (size_t r = 0; ok && r < rows; r++) {
+            size_t from = r == a ? b : r == b ? a : r;
+            ok = memcmp(v + r * cols, y + from * cols, cols * sizeof *v) == 0;
+        }
+        if (!ok) {
+            report(k, &s, "swapping two channels changed others");
+        }
+        free(w), free(y), free(v), free(p), free(q);
+        if (!ok) {
+            return;
+        }
+    }
+}
+
+/* The searched scale is never worse than absmax, in the squared error that it searches. */
+static void mse_is_never_worse_than_absmax(void)
+{
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("mse", k);
+        subject c = begin(&d);
+        double err[2] = {0.0, 0.0};
+        bool ok = true;
+        for (int m = 0; m < 2 && ok; m++) {
+            quant_scheme s = c.s;
+            s.rule = m ? QUANT_SCALE_MSE : QUANT_SCALE_ABSMAX;
+            s.percentile = 100.0;
+            quant_layout l;
+            uint8_t *p = encode_new(NULL, &s, &c.t.shape, c.t.w, &l, NULL);
+            float *y = malloc(c.t.n * sizeof *y);
+            ok = p && quant_decode(NULL, &s, &c.t.shape, p, l.bytes, y) == QUANT_OK;
+            for (uint64_t i = 0; ok && i < c.t.n; i++) {
+                double e = (double)c.t.w[i] - (double)y[i];
+                err[m] += e * e;
+            }
+            free(p);
+            free(y);
+        }
+        /* sums here and in the search run in different orders: 2^-40 covers 3000 additions */
+        if (!ok || err[1] > err[0] * (1.0 + 0x1p-40)) {
+            report(k, &c.s, "mse scale is worse");
+            ok = false;
+        }
+        end(&c);
+        if (!ok) {
+            return;
+        }
+    }
+}
+
+static void percentile_is_an_exact_order_statistic(void)
+{
+    float x[] = {-3, 0, 1, 2, -2.5f, 8, -0.0f, 1e-40f, 5, 4};
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 100.0), 8.0f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 90.0), 5.0f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 89.9), 5.0f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 80.0), 4.0f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 60.0), 2.5f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 30.0), 1e-40f);
+    CU_ASSERT_EQUAL(quant_magnitude_percentile(x, 10, 1e-9), 0.0f);
+}
+
+TEST_SUITE(linear_properties,
+           {"Q(D(c)) = c with parameters held", codes_survive_with_parameters_held},
+           {"encoding is a projection", encoding_is_a_projection},
+           {"error stays within the derived bound", error_stays_within_the_bound},
+           {"sign and powers of two pass through", sign_and_powers_of_two_pass_through},
+           {"channels are independent", channels_are_independent},
+           {"mse scale is never worse than absmax", mse_is_never_worse_than_absmax},
+           {"percentile is an exact order statistic", percentile_is_an_exact_order_statistic})
