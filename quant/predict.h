@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* predict.h - the relative error of a scheme from a tensor's statistics, before encoding it.
  *
- * Statistics are one pass: energy and range of each region (what shares a scale), and one histogram
- * of |w| relative to its region's RMS. From them
- *   linear    a weight at |w| in a bin errs like a uniform density over that bin pushed through the
- *             quantizer of step s: s^2/12 well inside the range (uniform noise), w^2 inside the dead
- *             zone |w| < s/2, (|w| - limit)^2 beyond the clipping limit;
+ * Statistics are the scale of each region as it would be stored, and one histogram of |w| over the
+ * step of its region, in bins of a sixteenth of an octave. From them
+ *   linear    weights are spread evenly over their bin and pushed through the quantizer of step s:
+ *             w^2 inside the dead zone |w| < s/2, s^2/12 from some steps on (uniform noise),
+ *             (|w| - limit)^2 beyond the clipping limit; the largest weight of a region is coded;
  *   codebook  its own SSE: the optimal within-group SSE is the error;
- *   float     the rounding step of each binade, s^2/12.
+ *   float     the rounding step h of each binade, h^2/12.
+ * Regions below 16 weights, and those of scale=mse up to 65536 weights, are encoded, not modelled.
+ * Linear schemes know the density of the weights only: when they sit on a grid of their own that is
+ * not much finer than the step (weights that were quantized before), the prediction is off.
  * delta = |e| / |w| (relative error); SQNR = -20 log10(delta). */
 #ifndef QUANT_PREDICT_H
 #define QUANT_PREDICT_H
@@ -30,7 +33,8 @@ quant_status quant_statistics_new(quant_context *ctx, const quant_scheme *scheme
                                   quant_statistics **statistics);
 void quant_statistics_free(quant_context *ctx, quant_statistics *statistics);
 
-/* Figures of the whole tensor. */
+/* Figures of the whole tensor; without finite elements extremes, rms and mean are 0. Same bytes for
+ * any ISA level and thread count. */
 typedef struct quant_summary {
     uint64_t elements;
     float lowest, highest, absmax;
@@ -38,7 +42,7 @@ typedef struct quant_summary {
     double mean;
     double kurtosis;     /* sum (w-mean)^4 / n / variance^2; 3 for a Gaussian; NaN when constant */
     uint64_t nonfinite;  /* counted, excluded from the other figures */
-    uint64_t first_nonfinite;
+    uint64_t first_nonfinite; /* elements when there is none */
     uint64_t zeros;
 } quant_summary;
 quant_status quant_summarize(quant_context *ctx, const float *w, size_t n, quant_summary *summary);
@@ -49,7 +53,7 @@ double quant_predict(const quant_statistics *statistics);
 
 /* The same from a maximum and an RMS alone, for a Gaussian body of that RMS: a per-tensor linear
  * scheme of b bits and range narrow whose scale is absmax/(2^(b-1)-1). What a plan can say from
- * max/RMS before any data is read. */
+ * max/RMS before any data is read. NaN unless 2 <= bits <= 24 and the ratio is positive. */
 double quant_predict_gaussian(int bits, double max_over_rms);
 
 #ifdef __cplusplus
