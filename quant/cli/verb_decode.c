@@ -21,12 +21,7 @@ static quant_status write_plain(quant_context *ctx, const cli_args *args, quant_
 
 static quant_status decode(quant_context *ctx, const cli_args *args, quant_bank *bank)
 {
-    const char *path = args->operand[0];
     quant_packed *packed = NULL;
-    if (!quant_pack_is(bank)) {
-        return quant_fail(ctx, QUANT_EFIELD, "%s: metadata: expected schema quant.pack/1, found "
-                          "none: not a packed bank", path);
-    }
     quant_status s = quant_packed_open(ctx, bank, &packed);
     if (s == QUANT_OK) {
         s = write_plain(ctx, args, packed);
@@ -36,7 +31,8 @@ static quant_status decode(quant_context *ctx, const cli_args *args, quant_bank 
         printf("%s: %zu tensor%s written\n", args->text[OPT_OUTPUT], count, count == 1 ? "" : "s");
     }
     quant_packed_close(ctx, packed);
-    return s;
+    bool own = s == QUANT_EIO; /* names its file already */
+    return s == QUANT_OK || own ? s : quant_fail_prefix(ctx, s, args->operand[0]);
 }
 
 int cli_decode(quant_context *ctx, const cli_args *args)
