@@ -109,42 +109,43 @@ static void packing_and_unpacking_change_nothing_else(void)
 
 /* ---- what the first pass finds -------------------------------------------------------------- */
 
+static const struct {
+    const char *scheme, *stored; /* NULL: refused */
+    float peak;
+    bool escalated;
+} peaks[] = {{"int4:block=4", "int4:block=4,store=f32", 1e6f, true},
+             {"int4:tensor", "int4:tensor", 70000.0f, false},
+             {"int8:channel", "int8:channel", 1e30f, false},
+             {"int2:channel,store=bf16", "int2:channel,store=f32", 3.4e38f, true},
+             {"lut4:tensor", "lut4:tensor,lut=f32", 70000.0f, true},
+             {"lut2:group=1,lut=bf16", "lut2:group=1,lut=f32", 3.4e38f, true},
+             {"f16", NULL, 70000.0f, false},
+             {"f16", "f16", 65519.0f, false},
+             {"bf16", "bf16", 1e38f, false}};
+
 static void overflowing_scales_become_f32(void)
 {
-    static const struct {
-        const char *scheme, *stored; /* NULL: refused */
-        float peak;
-        bool escalated;
-    } cases[] = {{"int4:block=4", "int4:block=4,store=f32", 1e6f, true},
-                 {"int4:tensor", "int4:tensor", 70000.0f, false},
-                 {"int8:channel", "int8:channel", 1e30f, false},
-                 {"int2:channel,store=bf16", "int2:channel,store=f32", 3.4e38f, true},
-                 {"lut4:tensor", "lut4:tensor,lut=f32", 70000.0f, true},
-                 {"lut2:group=1,lut=bf16", "lut2:group=1,lut=f32", 3.4e38f, true},
-                 {"f16", NULL, 70000.0f, false},
-                 {"f16", "f16", 65519.0f, false},
-                 {"bf16", "bf16", 1e38f, false}};
     quant_context *ctx = quant_context_new(NULL);
     const char *folder = scratch_folder("scale");
     const char *source = scratch_join(folder, "s"), *path = scratch_join(folder, "p");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        float w[8] = {0.5f, 1, -1, 2, cases[i].peak, 3, 0, -0.25f};
+    for (size_t i = 0; i < sizeof peaks / sizeof *peaks; i++) {
+        float w[8] = {0.5f, 1, -1, 2, peaks[i].peak, 3, 0, -0.25f};
         given g = {{"w", QUANT_F32, {2, {2, 4}}}, w, sizeof w};
         quant_bank *bank = NULL;
         given_bank(source, &g, 1, NULL, 0);
         CHECK_OK(ctx, quant_bank_open(ctx, source, &bank));
-        quant_pack_item item = given_item(bank, "w", cases[i].scheme);
+        quant_pack_item item = given_item(bank, "w", peaks[i].scheme);
         quant_status s = quant_pack_write(ctx, bank, &item, 1, path, NULL, NULL);
-        CU_ASSERT_EQUAL(s, cases[i].stored ? QUANT_OK : QUANT_ESCALE);
-        CU_ASSERT_EQUAL(item.escalated, cases[i].escalated);
+        CU_ASSERT_EQUAL(s, peaks[i].stored ? QUANT_OK : QUANT_ESCALE);
+        CU_ASSERT_EQUAL(item.escalated, peaks[i].escalated);
         quant_bank_close(ctx, bank);
         if (s == QUANT_OK) {
             char text[QUANT_SCHEME_TEXT];
             quant_scheme_print(&item.scheme, text);
-            CU_ASSERT_STRING_EQUAL(text, cases[i].stored);
+            CU_ASSERT_STRING_EQUAL(text, peaks[i].stored);
             CHECK_OK(ctx, quant_bank_open(ctx, path, &bank));
             const char *value = quant_bank_metadata(bank, "quant:w");
-            snprintf(text, sizeof text, "%s|2,4|F32", cases[i].stored);
+            snprintf(text, sizeof text, "%s|2,4|F32", peaks[i].stored);
             CU_ASSERT_STRING_EQUAL(value, text);
             quant_bank_close(ctx, bank);
         }

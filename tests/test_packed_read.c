@@ -32,78 +32,80 @@ static quant_status open_file(const char *path, char message[256])
     return s;
 }
 
-static void directories_are_checked(void)
-{
-    static const struct {
-        const char *schema, *value;
-        given parts[4];
-        quant_status want;
-        const char *says;
-    } cases[] = {
+static const struct {
+    const char *schema, *value;
+    given parts[4];
+    quant_status want;
+    const char *says;
+} directories[] = {
 #define VALUE ASYM SHAPE
 #define CODES U8("w.codes", 4)
 #define SCALE F16("w.scale", 4)
 #define ZERO U8("w.zero", 2)
-        {"quant.pack/1", VALUE, {CODES, SCALE, ZERO}, QUANT_OK, ""},
-        {"quant.pack/1", VALUE, {CODES, SCALE, ZERO, U8("w.table", 9)}, QUANT_OK, ""}, /* kept */
-        {"quant.pack/2", VALUE, {CODES, SCALE, ZERO}, QUANT_EVERSION, "quant.pack/2"},
-        {"", VALUE, {CODES, SCALE, ZERO}, QUANT_EVERSION, ""},
-        {NULL, VALUE, {CODES, SCALE, ZERO}, QUANT_EFIELD, "schema"},
-        {"quant.pack/1", VALUE, {SCALE, ZERO}, QUANT_EFIELD, "w.codes"},
-        {"quant.pack/1", VALUE, {CODES, ZERO}, QUANT_EFIELD, "w.scale"},
-        {"quant.pack/1", VALUE, {CODES, SCALE}, QUANT_EFIELD, "w.zero"},
-        {"quant.pack/1", VALUE, {CODES, SCALE, ZERO, U8("w", 1)}, QUANT_EDUP, "tensor w"},
-        {"quant.pack/1", VALUE, {U8("w.codes", 5), SCALE, ZERO}, QUANT_ESIZE, "[4], found [5]"},
-        {"quant.pack/1", VALUE, {U8("w.codes", 3), SCALE, ZERO}, QUANT_ESIZE, "w.codes"},
-        {"quant.pack/1", VALUE, {{{"w.codes", QUANT_I8, {1, {4}}}, zeros, 4}, SCALE, ZERO},
-         QUANT_EDTYPE, "expected U8, found I8"},
-        {"quant.pack/1", VALUE, {{{"w.codes", QUANT_U8, {2, {1, 4}}}, zeros, 4}, SCALE, ZERO},
-         QUANT_ESIZE, "[1, 4]"},
-        {"quant.pack/1", VALUE, {CODES, F16("w.scale", 3), ZERO}, QUANT_ESIZE, "w.scale"},
-        {"quant.pack/1", VALUE, {CODES, F32("w.scale", 4), ZERO}, QUANT_EDTYPE, "w.scale"},
-        {"quant.pack/1", VALUE, {CODES, SCALE, U8("w.zero", 4)}, QUANT_ESIZE, "w.zero"},
-        {"quant.pack/1", "int3:block=4" SHAPE, {CODES, SCALE}, QUANT_OK, ""},
-        {"quant.pack/1", "int3:tensor,store=f32" SHAPE, {CODES, F32("w.scale", 1)}, QUANT_OK, ""},
-        {"quant.pack/1", "lut1:group=1" SHAPE,
-         {U8("w.codes", 2), {{"w.table", QUANT_F16, {2, {2, 2}}}, zeros, 8}}, QUANT_OK, ""},
-        {"quant.pack/1", "lut1:group=1" SHAPE, {U8("w.codes", 2), F16("w.table", 4)}, QUANT_ESIZE,
-         "w.table"},
-        {"quant.pack/1", "lut1:group=1" SHAPE, {U8("w.codes", 2), SCALE}, QUANT_EFIELD, "w.table"},
-        {"quant.pack/1", "f16" SHAPE, {{{"w", QUANT_F16, {2, {2, 5}}}, zeros, 20}}, QUANT_OK, ""},
-        {"quant.pack/1", "f16" SHAPE, {F16("w", 10)}, QUANT_ESIZE, "[2, 5], found [10]"},
-        {"quant.pack/1", "bf16" SHAPE, {{{"w", QUANT_F16, {2, {2, 5}}}, zeros, 20}}, QUANT_EDTYPE,
-         "BF16"},
-        {"quant.pack/1", "int8:tensor||F32", {U8("w.codes", 1), F32("w.scale", 1)}, QUANT_OK, ""},
-        {"quant.pack/1", ASYM, {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "SCHEME|SHAPE"},
-        {"quant.pack/1", ASYM "|2,5", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", "int5:block=4" SHAPE, {CODES, SCALE}, QUANT_ESYNTAX, "tensor w"},
-        {"quant.pack/1", ASYM "|2,5,|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", ASYM "|,2,5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", ASYM "|2,05|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", ASYM "|2,+5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", ASYM "|2 5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", "int8:tensor|1,1,1,1,1,1,1,1,1|F32", {CODES}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", "int8:tensor|18446744073709551616|F32", {CODES}, QUANT_ESYNTAX, "shape"},
-        {"quant.pack/1", "int8:tensor|18446744073709551615,2|F32", {CODES}, QUANT_EOVERFLOW, ""},
-        {"quant.pack/1", ASYM "|2,5|f32", {CODES, SCALE, ZERO}, QUANT_EDTYPE, "f32"},
-        {"quant.pack/1", ASYM "|2,5|I8", {CODES, SCALE, ZERO}, QUANT_EDTYPE, "I8"},
-        {"quant.pack/1", ASYM "|2,5|F32|", {CODES, SCALE, ZERO}, QUANT_EDTYPE, ""},
-        {"quant.pack/1", "int3:block=4,axis=2|2,5|F32", {CODES, SCALE}, QUANT_ESHAPE, "axis"},
-        {"quant.pack/1", "int3:block=4|10|F32", {CODES, SCALE}, QUANT_ESHAPE, ""}};
+    {"quant.pack/1", VALUE, {CODES, SCALE, ZERO}, QUANT_OK, ""},
+    {"quant.pack/1", VALUE, {CODES, SCALE, ZERO, U8("w.table", 9)}, QUANT_OK, ""}, /* kept */
+    {"quant.pack/2", VALUE, {CODES, SCALE, ZERO}, QUANT_EVERSION, "quant.pack/2"},
+    {"", VALUE, {CODES, SCALE, ZERO}, QUANT_EVERSION, ""},
+    {NULL, VALUE, {CODES, SCALE, ZERO}, QUANT_EFIELD, "schema"},
+    {"quant.pack/1", VALUE, {SCALE, ZERO}, QUANT_EFIELD, "w.codes"},
+    {"quant.pack/1", VALUE, {CODES, ZERO}, QUANT_EFIELD, "w.scale"},
+    {"quant.pack/1", VALUE, {CODES, SCALE}, QUANT_EFIELD, "w.zero"},
+    {"quant.pack/1", VALUE, {CODES, SCALE, ZERO, U8("w", 1)}, QUANT_EDUP, "tensor w"},
+    {"quant.pack/1", VALUE, {U8("w.codes", 5), SCALE, ZERO}, QUANT_ESIZE, "[4], found [5]"},
+    {"quant.pack/1", VALUE, {U8("w.codes", 3), SCALE, ZERO}, QUANT_ESIZE, "w.codes"},
+    {"quant.pack/1", VALUE, {{{"w.codes", QUANT_I8, {1, {4}}}, zeros, 4}, SCALE, ZERO},
+     QUANT_EDTYPE, "expected U8, found I8"},
+    {"quant.pack/1", VALUE, {{{"w.codes", QUANT_U8, {2, {1, 4}}}, zeros, 4}, SCALE, ZERO},
+     QUANT_ESIZE, "[1, 4]"},
+    {"quant.pack/1", VALUE, {CODES, F16("w.scale", 3), ZERO}, QUANT_ESIZE, "w.scale"},
+    {"quant.pack/1", VALUE, {CODES, F32("w.scale", 4), ZERO}, QUANT_EDTYPE, "w.scale"},
+    {"quant.pack/1", VALUE, {CODES, SCALE, U8("w.zero", 4)}, QUANT_ESIZE, "w.zero"},
+    {"quant.pack/1", "int3:block=4" SHAPE, {CODES, SCALE}, QUANT_OK, ""},
+    {"quant.pack/1", "int3:tensor,store=f32" SHAPE, {CODES, F32("w.scale", 1)}, QUANT_OK, ""},
+    {"quant.pack/1", "lut1:group=1" SHAPE,
+     {U8("w.codes", 2), {{"w.table", QUANT_F16, {2, {2, 2}}}, zeros, 8}}, QUANT_OK, ""},
+    {"quant.pack/1", "lut1:group=1" SHAPE, {U8("w.codes", 2), F16("w.table", 4)}, QUANT_ESIZE,
+     "w.table"},
+    {"quant.pack/1", "lut1:group=1" SHAPE, {U8("w.codes", 2), SCALE}, QUANT_EFIELD, "w.table"},
+    {"quant.pack/1", "f16" SHAPE, {{{"w", QUANT_F16, {2, {2, 5}}}, zeros, 20}}, QUANT_OK, ""},
+    {"quant.pack/1", "f16" SHAPE, {F16("w", 10)}, QUANT_ESIZE, "[2, 5], found [10]"},
+    {"quant.pack/1", "bf16" SHAPE, {{{"w", QUANT_F16, {2, {2, 5}}}, zeros, 20}}, QUANT_EDTYPE,
+     "BF16"},
+    {"quant.pack/1", "int8:tensor||F32", {U8("w.codes", 1), F32("w.scale", 1)}, QUANT_OK, ""},
+    {"quant.pack/1", ASYM, {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "SCHEME|SHAPE"},
+    {"quant.pack/1", ASYM "|2,5", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", "int5:block=4" SHAPE, {CODES, SCALE}, QUANT_ESYNTAX, "tensor w"},
+    {"quant.pack/1", ASYM "|2,5,|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", ASYM "|,2,5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", ASYM "|2,05|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", ASYM "|2,+5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", ASYM "|2 5|F32", {CODES, SCALE, ZERO}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", "int8:tensor|1,1,1,1,1,1,1,1,1|F32", {CODES}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", "int8:tensor|18446744073709551616|F32", {CODES}, QUANT_ESYNTAX, "shape"},
+    {"quant.pack/1", "int8:tensor|18446744073709551615,2|F32", {CODES}, QUANT_EOVERFLOW, ""},
+    {"quant.pack/1", ASYM "|2,5|f32", {CODES, SCALE, ZERO}, QUANT_EDTYPE, "f32"},
+    {"quant.pack/1", ASYM "|2,5|I8", {CODES, SCALE, ZERO}, QUANT_EDTYPE, "I8"},
+    {"quant.pack/1", ASYM "|2,5|F32|", {CODES, SCALE, ZERO}, QUANT_EDTYPE, ""},
+    {"quant.pack/1", "int3:block=4,axis=2|2,5|F32", {CODES, SCALE}, QUANT_ESHAPE, "axis"},
+    {"quant.pack/1", "int3:block=4|10|F32", {CODES, SCALE}, QUANT_ESHAPE, ""}};
+
+static void directories_are_checked(void)
+{
     const char *path = scratch_memory("strict");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        quant_safetensors_pair pairs[2] = {{"quant:w", cases[i].value},
-                                           {"schema", cases[i].schema}};
+    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+        quant_safetensors_pair pairs[2] = {{"quant:w", directories[i].value},
+                                           {"schema", directories[i].schema}};
         size_t count = 0;
         char message[256];
-        while (count < 4 && cases[i].parts[count].data) {
+        while (count < 4 && directories[i].parts[count].data) {
             count++;
         }
-        given_bank(path, cases[i].parts, count, pairs, cases[i].schema ? 2 : 1);
+        given_bank(path, directories[i].parts, count, pairs, directories[i].schema ? 2 : 1);
         quant_status s = open_file(path, message);
-        bool good = s == cases[i].want && (s == QUANT_OK || strstr(message, cases[i].says));
+        bool good = s == directories[i].want &&
+                    (s == QUANT_OK || strstr(message, directories[i].says));
         if (!good) {
-            printf("\n    case %zu: %s: %s: %s\n", i, cases[i].value, quant_status_word(s),
+            printf("\n    case %zu: %s: %s: %s\n", i, directories[i].value, quant_status_word(s),
                    message);
         }
         CU_ASSERT(good);
@@ -181,42 +183,50 @@ static void put_npy(const char *path, const char *descr, bool fortran, const cha
     scratch_put(path, file, 128 + bytes);
 }
 
+static const struct {
+    const char *descr;
+    bool fortran;
+    unsigned char in[12], out[12];
+    size_t bytes;
+    const char *shape;
+    quant_status want;
+} kept_cases[] = {
+    {"<i2", false, {1, 2, 3, 4}, {1, 2, 3, 4}, 4, "(2,)", QUANT_OK},
+    {">i2", false, {1, 2, 3, 4}, {2, 1, 4, 3}, 4, "(2,)", QUANT_OK},
+    {">f4", false, {1, 2, 3, 4}, {4, 3, 2, 1}, 4, "(1,)", QUANT_OK},
+    {"|u1", false, {1, 2, 3, 4}, {1, 2, 3, 4}, 4, "(2, 2)", QUANT_OK},
+    {"<f4", true, {0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0}, {0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0},
+     12, "(3, 1)", QUANT_OK},
+    {"|u1", true, {1, 2, 3, 4}, {0}, 4, "(2, 2)", QUANT_EUNSUPPORTED}};
+
 static void kept_tensors_are_row_major_and_little_endian(void)
 {
-    static const struct {
-        const char *descr;
-        bool fortran;
-        unsigned char in[12], out[12];
-        size_t bytes;
-        const char *shape;
-        quant_status want;
-    } cases[] = {
-        {"<i2", false, {1, 2, 3, 4}, {1, 2, 3, 4}, 4, "(2,)", QUANT_OK},
-        {">i2", false, {1, 2, 3, 4}, {2, 1, 4, 3}, 4, "(2,)", QUANT_OK},
-        {">f4", false, {1, 2, 3, 4}, {4, 3, 2, 1}, 4, "(1,)", QUANT_OK},
-        {"|u1", false, {1, 2, 3, 4}, {1, 2, 3, 4}, 4, "(2, 2)", QUANT_OK},
-        {"<f4", true, {0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0}, {0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0},
-         12, "(3, 1)", QUANT_OK},
-        {"|u1", true, {1, 2, 3, 4}, {0}, 4, "(2, 2)", QUANT_EUNSUPPORTED}};
     const char *source = scratch_memory("npy"), *path = scratch_memory("packed");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof kept_cases / sizeof *kept_cases; i++) {
         quant_bank *bank = NULL;
         quant_pack_item item = {.tensor = 0, .keep = true};
-        put_npy(source, cases[i].descr, cases[i].fortran, cases[i].shape, cases[i].in,
-                cases[i].bytes);
+        put_npy(source, kept_cases[i].descr, kept_cases[i].fortran, kept_cases[i].shape,
+                kept_cases[i].in, kept_cases[i].bytes);
         CHECK_OK(NULL, quant_bank_open(NULL, source, &bank));
         quant_status s = quant_pack_write(NULL, bank, &item, 1, path, NULL, NULL);
-        CU_ASSERT_EQUAL(s, cases[i].want);
+        CU_ASSERT_EQUAL(s, kept_cases[i].want);
         quant_bank_close(NULL, bank);
         if (s == QUANT_OK) {
             size_t bytes = 0;
             CHECK_OK(NULL, quant_bank_open(NULL, path, &bank));
             void *got = given_bytes(bank, quant_bank_tensor(bank, 0)->name, &bytes);
-            CU_ASSERT(bytes == cases[i].bytes && memcmp(got, cases[i].out, bytes) == 0);
+            CU_ASSERT(bytes == kept_cases[i].bytes && memcmp(got, kept_cases[i].out, bytes) == 0);
             free(got);
             quant_bank_close(NULL, bank);
         }
     }
+    remove(source);
+    remove(path);
+}
+
+static void kept_columns_are_transposed(void)
+{
+    const char *source = scratch_memory("npy"), *path = scratch_memory("packed");
     float in[6] = {1, 2, 3, 4, 5, 6}, out[6] = {1, 3, 5, 2, 4, 6};
     quant_bank *bank = NULL;
     quant_pack_item item = {.tensor = 0, .keep = true};
@@ -313,4 +323,5 @@ TEST_SUITE(packed_read,
            {"stored numbers are finite", stored_numbers_are_finite},
            {"kept tensors are row-major and little-endian",
             kept_tensors_are_row_major_and_little_endian},
+           {"kept columns are transposed", kept_columns_are_transposed},
            {"short memory leaves the old files", short_memory_leaves_the_old_files})

@@ -77,46 +77,49 @@ static void an_empty_file_is_a_file(void)
     quant_context_free(ctx);
 }
 
+#define ONE {1, {1}}
+#define HUGE_SHAPE {2, {UINT64_C(1) << 61, 1}}
+static const struct {
+    quant_safetensors_item items[2];
+    quant_safetensors_pair pairs[2];
+    quant_status want;
+} bad_files[] = {
+    {{{"__metadata__", QUANT_F32, ONE}, {"b", QUANT_F32, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_ENAME},
+    {{{"a", QUANT_F32, ONE}, {"a", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EDUP},
+    {{{"a", QUANT_F32, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"a", "x"}}, QUANT_EDUP},
+    {{{"a", QUANT_F32, ONE}, {"\xc0\xaf", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EUTF8},
+    {{{"a", QUANT_F32, ONE}, {"\xed\xa0\x80", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EUTF8},
+    {{{"a", QUANT_F32, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", "\xff"}, {"b", ""}}, QUANT_EUTF8},
+    {{{"a", QUANT_F32, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"\xf4\x90\x80\x80", ""}, {"b", ""}}, QUANT_EUTF8},
+    {{{"a", QUANT_F32, ONE}, {NULL, QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EINVAL},
+    {{{"a", QUANT_F32, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", NULL}, {"b", ""}}, QUANT_EINVAL},
+    {{{"a", QUANT_F4, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EALIGN},
+    {{{"a", QUANT_GGML_BLOCK, ONE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EUNSUPPORTED},
+    {{{"a", QUANT_F64, HUGE_SHAPE}, {"b", QUANT_U8, ONE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EOVERFLOW},
+    {{{"a", QUANT_U8, HUGE_SHAPE}, {"b", QUANT_F32, HUGE_SHAPE}}, 
+     {{"a", ""}, {"b", ""}}, QUANT_EOVERFLOW}};
+
 static void what_cannot_be_written_is_refused(void)
 {
-    const quant_shape one = {1, {1}}, huge = {2, {UINT64_C(1) << 61, 1}};
-    const struct {
-        quant_safetensors_item items[2];
-        quant_safetensors_pair pairs[2];
-        quant_status want;
-    } bad[] = {
-        {{{"__metadata__", QUANT_F32, one}, {"b", QUANT_F32, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_ENAME},
-        {{{"a", QUANT_F32, one}, {"a", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EDUP},
-        {{{"a", QUANT_F32, one}, {"b", QUANT_U8, one}}, 
-         {{"a", ""}, {"a", "x"}}, QUANT_EDUP},
-        {{{"a", QUANT_F32, one}, {"\xc0\xaf", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EUTF8},
-        {{{"a", QUANT_F32, one}, {"\xed\xa0\x80", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EUTF8},
-        {{{"a", QUANT_F32, one}, {"b", QUANT_U8, one}}, 
-         {{"a", "\xff"}, {"b", ""}}, QUANT_EUTF8},
-        {{{"a", QUANT_F32, one}, {"b", QUANT_U8, one}}, 
-         {{"\xf4\x90\x80\x80", ""}, {"b", ""}}, QUANT_EUTF8},
-        {{{"a", QUANT_F32, one}, {NULL, QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EINVAL},
-        {{{"a", QUANT_F32, one}, {"b", QUANT_U8, one}}, 
-         {{"a", NULL}, {"b", ""}}, QUANT_EINVAL},
-        {{{"a", QUANT_F4, one}, {"b", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EALIGN},
-        {{{"a", QUANT_GGML_BLOCK, one}, {"b", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EUNSUPPORTED},
-        {{{"a", QUANT_F64, huge}, {"b", QUANT_U8, one}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EOVERFLOW},
-        {{{"a", QUANT_U8, huge}, {"b", QUANT_F32, huge}}, 
-         {{"a", ""}, {"b", ""}}, QUANT_EOVERFLOW}};
     quant_context *ctx = quant_context_new(NULL);
     const char *folder = scratch_folder("bad"), *path = scratch_join(folder, "f");
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    for (size_t i = 0; i < sizeof bad_files / sizeof *bad_files; i++) {
         quant_safetensors_writer *w = NULL;
-        CU_ASSERT_EQUAL(quant_safetensors_create(ctx, path, bad[i].items, 2, bad[i].pairs, 2, &w),
-                        bad[i].want);
+        quant_status s = quant_safetensors_create(ctx, path, bad_files[i].items, 2,
+                                                  bad_files[i].pairs, 2, &w);
+        CU_ASSERT_EQUAL(s, bad_files[i].want);
         CU_ASSERT_PTR_NULL(w);
     }
     static char text[100000001];
