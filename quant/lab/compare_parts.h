@@ -10,9 +10,9 @@
 #include "quant/lab/compare.h"
 #include "quant/lab/probe.h"
 
-/* Elements that are decoded and measured at a time. Energies are folded span by span, so this
- * number is part of the result's last bits; threads are not. */
-enum { LAB_SPAN = 1 << 18 };
+/* Elements that are decoded and measured at a time. A row of outputs is summed span by span, so
+ * this number is part of its last bits; threads are not. */
+enum { LAB_SPAN = 16 * QUANT_FIDELITY_CHUNK };
 
 typedef enum lab_fate { LAB_UNSEEN, LAB_ROW, LAB_KEPT, LAB_REFUSED } lab_fate;
 
@@ -26,6 +26,7 @@ typedef struct lab_cell {
 typedef struct lab_span {
     float *narrow;           /* the copy */
     double *reference, *copy;
+    bool use_doubles;        /* the copy is wanted in double too */
 } lab_span;
 
 typedef struct lab_text lab_text; /* a string that the result will own */

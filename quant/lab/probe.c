@@ -178,6 +178,9 @@ static void add_row(lab_outputs *o, const double *w, uint64_t first, uint64_t co
     }
 }
 
+/* Products below which waking other threads costs more than it saves. */
+enum { WORTH_A_TEAM = 1 << 16 };
+
 void lab_outputs_add(quant_context *ctx, lab_outputs *outputs, const double *w, uint64_t first,
                      uint64_t count)
 {
@@ -186,7 +189,8 @@ void lab_outputs_add(quant_context *ctx, lab_outputs *outputs, const double *w, 
     }
     uint64_t row = first / outputs->view.cols;
     uint64_t rows = (first + count - 1) / outputs->view.cols - row + 1;
-#pragma omp parallel for schedule(static) num_threads(quant_context_threads(ctx))
+    bool worth = rows > 1 && count * outputs->count >= WORTH_A_TEAM;
+#pragma omp parallel for schedule(static) num_threads(quant_context_threads(ctx)) if (worth)
     for (uint64_t i = 0; i < rows; i++) {
         add_row(outputs, w, first, count, row + i);
     }
