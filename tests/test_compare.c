@@ -225,13 +225,15 @@ static void several_banks_pool(void)
 {
     quant_context *ctx = quant_context_new(NULL);
     float *w = lab_bank_normals(4, "pool", 96, 1);
-    const lab_bank_item both[] = {{"p", QUANT_F32, {2, {4, 8}}, w},
-                                  {"q", QUANT_F32, {2, {8, 8}}, w + 32}};
+    const lab_bank_item all[] = {{"p", QUANT_F32, {2, {4, 8}}, w},
+                                  {"q", QUANT_F32, {2, {4, 8}}, w + 32},
+                                  {"r", QUANT_F32, {2, {4, 8}}, w + 64}};
     quant_compare_summary sum, whole;
     quant_compare_result *r[3];
     quant_bank *bank[3];
     for (size_t i = 0; i < 3; i++) {
-        bank[i] = lab_bank_make(ctx, "pool.safetensors", i < 2 ? &both[i] : both, i < 2 ? 1 : 2);
+        bank[i] = lab_bank_make(ctx, "pool.safetensors", i == 1 ? &all[1] : all,
+                                i == 0 ? 1 : i == 1 ? 2 : 3);
         r[i] = compare(ctx, bank[i], "lut2:group=4", (quant_compare_options){.probe = 3});
     }
     sum = r[0]->summary[0];
@@ -241,11 +243,11 @@ static void several_banks_pool(void)
     CU_ASSERT_EQUAL(sum.weight.n, 96);
     CU_ASSERT_EQUAL(sum.stored_bytes, whole.stored_bytes);
     CU_ASSERT_EQUAL(sum.bank_bytes, whole.bank_bytes);
-    CU_ASSERT_EQUAL(sum.tensors, 2);
+    CU_ASSERT_EQUAL(sum.tensors, 3);
     CU_ASSERT_EQUAL(sum.cosine_worst, whole.cosine_worst);
     CU_ASSERT_STRING_EQUAL(sum.tensor_worst, whole.tensor_worst);
     CU_ASSERT_EQUAL(sum.bits_per_weight, whole.bits_per_weight);
-    CU_ASSERT_EQUAL(sum.output.pairs, 6);
+    CU_ASSERT_EQUAL(sum.output.pairs, 9);
     CU_ASSERT_EQUAL(sum.output.cosine_min, whole.output.cosine_min);
     CU_ASSERT_DOUBLE_EQUAL(sum.output.cosine_mean, whole.output.cosine_mean, 1e-15);
     for (size_t i = 0; i < 3; i++) {

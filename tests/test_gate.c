@@ -6,7 +6,7 @@
 #include "tests/test.h"
 
 /* A result by hand: one column, rows of two elements. */
-enum { ROWS_MAX = 4 };
+enum { ROWS_MAX = 5 };
 typedef struct fixture {
     quant_compare_row rows[ROWS_MAX];
     quant_compare_triple triples[1];
@@ -159,6 +159,7 @@ static void silence_never_passes(void)
     CU_ASSERT_TRUE(ask("cosine>=0", &f).held);
     fixture_row(&f, "broken", w, nan);
     fixture_row(&f, "after", w, w);
+    fixture_row(&f, "broken too", w, nan);
     quant_gate_verdict v = ask("cosine>=-1", &f);
     CU_ASSERT_FALSE(v.held);
     CU_ASSERT_STRING_EQUAL(v.why, "NaN");
