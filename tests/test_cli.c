@@ -105,6 +105,7 @@ static void usage_errors_are_2(void)
         {2, "compare %s --metric output.cosine", "--probe or --inputs"},
         {2, "compare %s --gate 'beauty>=1'", "--gate"},
         {2, "compare %s --tensors 'nothing*' --schemes bf16", "glob"},
+        {2, "inspect %s --tensors 'nothing*'", "glob"},
         {2, "encode %s -o x", "--scheme and --recipe"},
         {2, "encode %s --scheme bf16", "-o"},
         {2, "schemes extra", "no file"},

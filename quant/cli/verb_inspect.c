@@ -50,6 +50,23 @@ static quant_status print(quant_context *ctx, const cli_args *args,
     }
 }
 
+/* As in compare: --tensors that selects nothing at all is a slip of the pen. */
+static int report_unmatched(quant_context *ctx, const cli_args *args,
+                            const quant_inspect_report *reports)
+{
+    size_t tensors = 0, matched = 0;
+    for (size_t i = 0; i < args->operands; i++) {
+        tensors += reports[i].bank ? quant_bank_count(reports[i].bank) : 0;
+        matched += reports[i].count;
+    }
+    if (!args->text[OPT_TENSORS] || tensors == 0 || matched > 0) {
+        return 0;
+    }
+    return cli_fail(ctx, quant_fail(ctx, QUANT_EINVAL, "%s: --tensors: expected a glob that "
+                                    "matches a name, found '%s' and %zu tensors",
+                                    args->operand[0], args->text[OPT_TENSORS], tensors));
+}
+
 static int inspect_all(quant_context *ctx, const cli_args *args, seen_bank *seen,
                        quant_inspect_report *reports)
 {
@@ -61,6 +78,7 @@ static int inspect_all(quant_context *ctx, const cli_args *args, seen_bank *seen
         status = s == QUANT_OK ? status : cli_worse(status, cli_fail(ctx, s));
         read += s == QUANT_OK;
     }
+    status = cli_worse(status, report_unmatched(ctx, args, reports));
     quant_status s = read > 0 ? print(ctx, args, reports) : QUANT_OK;
     return s == QUANT_OK || ferror(stdout) ? status : cli_worse(status, cli_fail(ctx, s));
 }

@@ -149,8 +149,13 @@ static quant_status print_one(quant_context *ctx, const quant_inspect_report *re
     quant_text_count(total, count);
     quant_text_bytes(quant_bank_file_bytes(report->bank), bytes);
     quant_text_fit(report->name, 40, name, sizeof name);
-    fprintf(to, "%s: %s, %zu tensor%s, %s weights, %s\n", name, quant_bank_format(report->bank),
-            report->count, report->count == 1 ? "" : "s", count, bytes);
+    size_t all = quant_bank_count(report->bank);
+    char shown[32] = "";
+    if (report->count < all) {
+        snprintf(shown, sizeof shown, "%zu of ", report->count);
+    }
+    fprintf(to, "%s: %s, %s%zu tensor%s, %s weights, %s\n", name, quant_bank_format(report->bank),
+            shown, all, all == 1 ? "" : "s", count, bytes);
     if (report->count > 0) {
         quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
                                          report->count);
