@@ -185,8 +185,8 @@ static void gguf_lists_what_it_does_not_decode(void)
     begin();
     bytes b = {NULL, 0, 0};
     bytes_assemble(&b,
-                   "r:GGUF d:2 q:3 q:3 s:general.alignment d:4 d:64 s:general.name d:8 s:tiny "
-                   "s:tokens d:9 d:8 q:2 s:a s:bb s:q d:3 q:512 q:3 q:2 d:12 q:0 "
+                   "r:GGUF d:2 q:3 q:4 s:bin d:8 q:3 r:a b:0 r:b s:general.alignment d:4 d:64 "
+                   "s:general.name d:8 s:tiny s:tokens d:9 d:8 q:2 s:a s:bb s:q d:3 q:512 q:3 q:2 d:12 q:0 "
                    "s:h d:2 q:3 q:2 d:1 q:1728 s:f d:1 q:2 d:0 q:1792 p:64 z:1728 "
                    "w:0x3c00 w:0xc000 w:1 w:0x7c00 w:0 w:0x3555 p:64 d:0x3f800000 d:0xbf000000");
     quant_bank *bank = bytes_open(ctx, &b);
@@ -206,8 +206,24 @@ static void gguf_lists_what_it_does_not_decode(void)
     CU_ASSERT(d[0] == 1 && d[1] == -0.5);
     CU_ASSERT_STRING_EQUAL(quant_bank_metadata(bank, "general.name"), "tiny");
     CU_ASSERT_PTR_NULL(quant_bank_metadata(bank, "tokens"));
-    CU_ASSERT_STRING_EQUAL(quant_bank_note(bank, 0), "no padding after the last tensor");
-    CU_ASSERT_PTR_NULL(quant_bank_note(bank, 1));
+    CU_ASSERT_PTR_NULL(quant_bank_metadata(bank, "bin")); /* not text: not kept, but noted */
+    CU_ASSERT_PTR_NOT_NULL(strstr(quant_bank_note(bank, 0), "\"bin\""));
+    CU_ASSERT_STRING_EQUAL(quant_bank_note(bank, 1), "no padding after the last tensor");
+    CU_ASSERT_PTR_NULL(quant_bank_note(bank, 2));
+    end(bank);
+}
+
+/* Its place is 20 bytes behind the end of a file that is not padded. */
+static void an_empty_tensor_reads_as_nothing(void)
+{
+    begin();
+    bytes b = {NULL, 0, 0};
+    bytes_assemble(&b, "r:GGUF d:3 q:2 q:0 s:w d:1 q:3 d:0 q:0 s:v d:2 q:0 q:7 d:0 q:32 p:32 z:12");
+    quant_bank *bank = bytes_open(ctx, &b);
+    double none = 7;
+    CHECK_OK(ctx, quant_bank_read_raw(ctx, bank, 1, 0, 0, &none));
+    CHECK_OK(ctx, quant_bank_read_f64(ctx, bank, 1, 0, 0, &none));
+    CU_ASSERT(none == 7 && quant_bank_tensor(bank, 1)->elements == 0);
     end(bank);
 }
 
@@ -329,6 +345,7 @@ TEST_SUITE(bank,
            {"doubles round once; ranges are checked", doubles_round_once_and_overflow_to_infinity},
            {"tensors come in the order of their data", tensors_come_in_order_of_their_data},
            {"GGUF lists what it does not decode", gguf_lists_what_it_does_not_decode},
+           {"an empty tensor reads as nothing", an_empty_tensor_reads_as_nothing},
            {"shards read as one bank", shards_read_as_one_bank},
            {"a folder holds exactly one bank", folders_hold_exactly_one_bank},
            {"only regular files are banks", only_regular_files},

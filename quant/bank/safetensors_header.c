@@ -47,8 +47,11 @@ static quant_status text_of(header *h, const quant_json_token *t, const char *wh
 
 static quant_status check_keys(header *h)
 {
-    const quant_pair *pairs = h->bank->pairs + h->pair_start;
     size_t count = h->bank->pair_count - h->pair_start;
+    if (count == 0) {
+        return QUANT_OK;
+    }
+    const quant_pair *pairs = h->bank->pairs + h->pair_start;
     quant_name *names = quant_alloc(h->ctx, count, sizeof *names);
     if (!names) {
         return QUANT_ENOMEM;
