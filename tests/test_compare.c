@@ -221,43 +221,6 @@ static void summary_adds_energies_and_names_the_worst(void)
     quant_context_free(ctx);
 }
 
-static void several_banks_pool(void)
-{
-    quant_context *ctx = quant_context_new(NULL);
-    float *w = lab_bank_normals(4, "pool", 96, 1);
-    const lab_bank_item all[] = {{"p", QUANT_F32, {2, {4, 8}}, w},
-                                  {"q", QUANT_F32, {2, {4, 8}}, w + 32},
-                                  {"r", QUANT_F32, {2, {4, 8}}, w + 64}};
-    quant_compare_summary sum, whole;
-    quant_compare_result *r[3];
-    quant_bank *bank[3];
-    for (size_t i = 0; i < 3; i++) {
-        bank[i] = lab_bank_make(ctx, "pool.safetensors", i == 1 ? &all[1] : all,
-                                i == 0 ? 1 : i == 1 ? 2 : 3);
-        r[i] = compare(ctx, bank[i], "lut2:group=4", (quant_compare_options){.probe = 3});
-    }
-    sum = r[0]->summary[0];
-    whole = r[2]->summary[0];
-    quant_compare_summary_add(&sum, &r[1]->summary[0]);
-    CU_ASSERT(is_near(sum.weight.err2, whole.weight.err2, 1e-15));
-    CU_ASSERT_EQUAL(sum.weight.n, 96);
-    CU_ASSERT_EQUAL(sum.stored_bytes, whole.stored_bytes);
-    CU_ASSERT_EQUAL(sum.bank_bytes, whole.bank_bytes);
-    CU_ASSERT_EQUAL(sum.tensors, 3);
-    CU_ASSERT_EQUAL(sum.cosine_worst, whole.cosine_worst);
-    CU_ASSERT_STRING_EQUAL(sum.tensor_worst, whole.tensor_worst);
-    CU_ASSERT_EQUAL(sum.bits_per_weight, whole.bits_per_weight);
-    CU_ASSERT_EQUAL(sum.output.pairs, 9);
-    CU_ASSERT_EQUAL(sum.output.cosine_min, whole.output.cosine_min);
-    CU_ASSERT_DOUBLE_EQUAL(sum.output.cosine_mean, whole.output.cosine_mean, 1e-15);
-    for (size_t i = 0; i < 3; i++) {
-        quant_compare_free(ctx, r[i]);
-        quant_bank_close(ctx, bank[i]);
-    }
-    free(w);
-    quant_context_free(ctx);
-}
-
 /* ---- lists -------------------------------------------------------------------------------- */
 
 /* good, broken (NaN at 3, inf at 5), label (integers), cube, row. */
@@ -406,7 +369,6 @@ static void a_scale_that_overflows_is_stored_wider(void)
 TEST_SUITE(compare,
            {"figures agree with a plain computation", figures_agree_with_a_plain_computation},
            {"summary adds energies and names the worst", summary_adds_energies_and_names_the_worst},
-           {"several banks pool", several_banks_pool},
            {"one broken tensor does not stop the others",
             one_broken_tensor_does_not_stop_the_others},
            {"a recipe is one column", a_recipe_is_one_column},

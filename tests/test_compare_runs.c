@@ -80,6 +80,85 @@ static void threads_do_not_matter(void)
     free(w);
 }
 
+/* ---- columns and banks beside each other --------------------------------------------------- */
+
+/* One scheme, three inputs a matrix. */
+static quant_compare_result *compare_one(quant_context *ctx, quant_bank *bank, const char *scheme)
+{
+    quant_scheme s;
+    quant_compare_result *r = NULL;
+    CHECK_OK(ctx, quant_scheme_parse(ctx, scheme, &s));
+    quant_compare_options options = {.schemes = &s, .scheme_count = 1, .probe = 3};
+    CHECK_OK(ctx, quant_compare(ctx, bank, &options, &r));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+    return r;
+}
+
+static void several_banks_pool(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    float *w = lab_bank_normals(4, "pool", 96, 1);
+    const lab_bank_item all[] = {{"p", QUANT_F32, {2, {4, 8}}, w},
+                                  {"q", QUANT_F32, {2, {4, 8}}, w + 32},
+                                  {"r", QUANT_F32, {2, {4, 8}}, w + 64}};
+    quant_compare_summary sum, whole;
+    quant_compare_result *r[3];
+    quant_bank *bank[3];
+    for (size_t i = 0; i < 3; i++) {
+        bank[i] = lab_bank_make(ctx, "pool.safetensors", i == 1 ? &all[1] : all,
+                                i == 0 ? 1 : i == 1 ? 2 : 3);
+        r[i] = compare_one(ctx, bank[i], "lut2:group=4");
+    }
+    sum = r[0]->summary[0];
+    whole = r[2]->summary[0];
+    quant_compare_summary_add(&sum, &r[1]->summary[0]);
+    CU_ASSERT_DOUBLE_EQUAL(sum.weight.err2, whole.weight.err2, 1e-15 * whole.weight.err2);
+    CU_ASSERT_EQUAL(sum.weight.n, 96);
+    CU_ASSERT_EQUAL(sum.stored_bytes, whole.stored_bytes);
+    CU_ASSERT_EQUAL(sum.bank_bytes, whole.bank_bytes);
+    CU_ASSERT_EQUAL(sum.tensors, 3);
+    CU_ASSERT_EQUAL(sum.cosine_worst, whole.cosine_worst);
+    CU_ASSERT_STRING_EQUAL(sum.tensor_worst, whole.tensor_worst);
+    CU_ASSERT_EQUAL(sum.bits_per_weight, whole.bits_per_weight);
+    CU_ASSERT_EQUAL(sum.output.pairs, 9);
+    CU_ASSERT_EQUAL(sum.output.cosine_min, whole.output.cosine_min);
+    CU_ASSERT_DOUBLE_EQUAL(sum.output.cosine_mean, whole.output.cosine_mean, 1e-15);
+    for (size_t i = 0; i < 3; i++) {
+        quant_compare_free(ctx, r[i]);
+        quant_bank_close(ctx, bank[i]);
+    }
+    free(w);
+    quant_context_free(ctx);
+}
+
+static void columns_may_disagree_on_the_stack(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    float *w = lab_bank_normals(1, "w", 4 * 48, 1);
+    const lab_bank_item item = {"w", QUANT_F32, {3, {4, 6, 8}}, w};
+    quant_bank *bank = lab_bank_make(ctx, "stacks.safetensors", &item, 1);
+    static const char *const text[3] = {"int4:tensor", "int4:tensor,stack=1", "int8:tensor"};
+    quant_scheme s[3];
+    quant_compare_result *r = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_OK(ctx, quant_scheme_parse(ctx, text[i], &s[i]));
+    }
+    quant_compare_options options = {.schemes = s, .scheme_count = 3, .probe = 3};
+    CHECK_OK(ctx, quant_compare(ctx, bank, &options, &r));
+    CU_ASSERT_FATAL(r && r->row_count == 3);
+    for (size_t i = 0; i < 3; i++) {
+        quant_compare_result *one = compare_one(ctx, bank, text[i]);
+        CU_ASSERT_EQUAL(r->rows[i].output.pairs, i == 1 ? 12 : 3);
+        CU_ASSERT_EQUAL(memcmp(&r->rows[i].output, &one->rows[0].output,
+                               sizeof one->rows[0].output), 0);
+        quant_compare_free(ctx, one);
+    }
+    quant_compare_free(ctx, r);
+    quant_bank_close(ctx, bank);
+    free(w);
+    quant_context_free(ctx);
+}
+
 /* ---- short memory ------------------------------------------------------------------------- */
 
 typedef struct rationed {
@@ -290,6 +369,8 @@ static void real_banks_lose_less_with_more_bits(void)
 }
 
 TEST_SUITE(compare_runs, {"threads do not matter", threads_do_not_matter},
+           {"several banks pool", several_banks_pool},
+           {"columns may disagree on the stack", columns_may_disagree_on_the_stack},
            {"short memory is told and leaks nothing", short_memory_is_told_and_leaks_nothing},
            {"another bank is measured by name", another_bank_is_measured_by_name},
            {"a packed bank scores as its scheme", a_packed_bank_scores_as_its_scheme},

@@ -66,7 +66,8 @@ static void golden_unique_tables(void)
         CU_ASSERT_PTR_NOT_NULL_FATAL(p);
         for (uint64_t i = 0; i < 16; i++) {
             const uint8_t *c = part(p, l.codes);
-            unsigned word = c[3 * i / 8] | (3 * i / 8 + 1 < 6 ? c[3 * i / 8 + 1] : 0) << 8;
+            unsigned high = 3 * i / 8 + 1 < 6 ? c[3 * i / 8 + 1] : 0;
+            unsigned word = c[3 * i / 8] | high << 8;
             CU_ASSERT_EQUAL(word >> (3 * i % 8) & 7, golden[g].code[i]);
             CU_ASSERT_EQUAL(quant_store_get(s.table_store, part(p, l.table), i),
                             golden[g].table[i]);

@@ -171,35 +171,6 @@ static void outputs_agree_with_a_plain_computation(void)
     quant_context_free(ctx);
 }
 
-static void columns_may_disagree_on_the_stack(void)
-{
-    quant_context *ctx = quant_context_new(NULL);
-    float *w = lab_bank_normals(1, "w", 4 * 48, 1);
-    const lab_bank_item item = {"w", QUANT_F32, {3, {4, 6, 8}}, w};
-    quant_bank *bank = lab_bank_make(ctx, "stacks.safetensors", &item, 1);
-    static const char *const text[3] = {"int4:tensor", "int4:tensor,stack=1", "int8:tensor"};
-    quant_scheme s[3];
-    quant_compare_result *r = NULL;
-    for (size_t i = 0; i < 3; i++) {
-        CHECK_OK(ctx, quant_scheme_parse(ctx, text[i], &s[i]));
-    }
-    quant_compare_options options = {.schemes = s, .scheme_count = 3, .probe = K, .seed = SEED};
-    CHECK_OK(ctx, quant_compare(ctx, bank, &options, &r));
-    CU_ASSERT_FATAL(r && r->row_count == 3);
-    for (size_t i = 0; i < 3; i++) {
-        quant_compare_result *one = compare_one(ctx, bank, text[i],
-                                                (quant_compare_options){.probe = K, .seed = SEED});
-        CU_ASSERT_EQUAL(r->rows[i].output.pairs, i == 1 ? 4 * K : K);
-        CU_ASSERT_EQUAL(memcmp(&r->rows[i].output, &one->rows[0].output,
-                               sizeof one->rows[0].output), 0);
-        quant_compare_free(ctx, one);
-    }
-    quant_compare_free(ctx, r);
-    quant_bank_close(ctx, bank);
-    free(w);
-    quant_context_free(ctx);
-}
-
 /* ---- dead matrices ------------------------------------------------------------------------ */
 
 static void a_dead_expert_is_counted_apart(void)
@@ -404,7 +375,6 @@ static void outputs_lose_more_than_weights(void)
 
 TEST_SUITE(outputs,
            {"outputs agree with a plain computation", outputs_agree_with_a_plain_computation},
-           {"columns may disagree on the stack", columns_may_disagree_on_the_stack},
            {"a dead expert is counted apart", a_dead_expert_is_counted_apart},
            {"real inputs are found by name", real_inputs_are_found_by_name},
            {"triples are recognized in any order", triples_are_recognized_in_any_order},
