@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* test_predict.c - predictions against what encoding really costs, one tensor and a chain of them.
- *
- * The schemes are read from the grammar: each row with each number of bits, and the example of each
- * row with each option. A new row or bit width is covered by itself; a new option makes
- * "every option has a variant" fail until a variant of it stands in the table below. */
+/* test_predict.c - predictions against what encoding really costs. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "quant/quant.h"
+#include "tests/schemes.h"
 #include "tests/test.h"
 
 /* What is promised of a prediction, in dB. Rounding errors of n weights have a mean square that
@@ -17,68 +14,7 @@
  * 16384, more where few large weights carry the error of a float. The rest is the model. */
 static const double accuracy_db = 0.25;
 
-enum { ROWS = 64, COLUMNS = 256, N = ROWS * COLUMNS, MAX_SCHEMES = 160 };
-
-static const char *const variants[] = {
-    "axis=1", "axis=-1", "asym", "scale=mse", "scale=percentile:99", "scale=absmax", "range=half",
-    "range=full", "store=bf16", "store=f32", "lut=bf16", "lut=f32", "mode=uniform", "mode=kmeans",
-    "mode=unique" /* refused with many distinct values, see unique_tables */, "stack=0"};
-enum { VARIANTS = sizeof variants / sizeof *variants };
-
-static char schemes[MAX_SCHEMES][QUANT_SCHEME_TEXT];
-static int scheme_count;
-
-static void take_scheme(const char *text)
-{
-    quant_scheme s;
-    char canonical[QUANT_SCHEME_TEXT];
-    if (quant_scheme_parse(NULL, text, &s) != QUANT_OK || s.mode == QUANT_MODE_UNIQUE) {
-        return;
-    }
-    quant_scheme_print(&s, canonical);
-    for (int i = 0; i < scheme_count; i++) {
-        if (strcmp(schemes[i], canonical) == 0) {
-            return;
-        }
-    }
-    if (scheme_count < MAX_SCHEMES) {
-        strcpy(schemes[scheme_count++], canonical);
-    }
-}
-
-/* "intB:block=N" with every digit of `values` for B; "=N" is left to its default. */
-static void take_row(const char *pattern, const char *values)
-{
-    char text[QUANT_SCHEME_TEXT];
-    for (const char *v = values; *v; v++) {
-        snprintf(text, sizeof text, "%s", pattern);
-        char *bits = strchr(text, 'B'), *size = strstr(text, "=N");
-        if (*v >= '1' && *v <= '9' && bits) {
-            *bits = *v;
-            if (size) {
-                *size = '\0';
-            }
-            take_scheme(text);
-        }
-    }
-}
-
-static void list_schemes(void)
-{
-    const char *pattern, *meaning, *values;
-    for (int i = 0; scheme_count == 0 || i > 0; i++) {
-        if (!quant_scheme_grammar(0, i, &pattern, &meaning, &values)) {
-            break;
-        }
-        take_scheme(quant_scheme_example(i));
-        take_row(pattern, values);
-        for (int v = 0; v < VARIANTS; v++) {
-            char text[2 * QUANT_SCHEME_TEXT];
-            snprintf(text, sizeof text, "%s,%s", quant_scheme_example(i), variants[v]);
-            take_scheme(text);
-        }
-    }
-}
+enum { ROWS = 64, COLUMNS = 256, N = ROWS * COLUMNS };
 
 static void every_option_has_a_variant(void)
 {
@@ -87,74 +23,14 @@ static void every_option_has_a_variant(void)
     CU_ASSERT(scheme_count > 30 && scheme_count < MAX_SCHEMES);
     for (int i = 0; quant_scheme_grammar(1, i, &key, &meaning, &values); i++) {
         int found = 0;
-        for (int v = 0; v < VARIANTS; v++) {
-            found |= strncmp(variants[v], key, strlen(key)) == 0;
+        for (int v = 0; v < scheme_variant_count; v++) {
+            found |= strncmp(scheme_variants[v], key, strlen(key)) == 0;
         }
         if (!found) {
             test_failed_case(0, "option %s has no variant here", key);
         }
         CU_ASSERT(found);
     }
-}
-
-/* Gaussian; Laplace; Student's t with 4 degrees of freedom; uniform; Gaussian with one weight in
- * a thousand 20 times as large. */
-enum { DISTRIBUTIONS = 5 };
-
-static double draw(int distribution, const quant_random *r, uint64_t i)
-{
-    double z = quant_random_normal(r, 8 * i), u = quant_random_uniform(r, 8 * i + 1);
-    switch (distribution) {
-    case 1:
-        return z < 0 ? log(u) : -log(u);
-    case 2: {
-        double chi = -2 * log(u) - 2 * log(quant_random_uniform(r, 8 * i + 2));
-        return z / sqrt(chi / 4);
-    }
-    case 3:
-        return 2 * u - 1;
-    case 4:
-        return u < 1e-3 ? 20 * z : z;
-    default:
-        return z;
-    }
-}
-
-/* Relative error measured and predicted; negative when something failed. */
-static int measure(const char *text, const quant_shape *shape, const float *w, float *decoded,
-                   double result[2])
-{
-    quant_context *ctx = quant_context_new(NULL);
-    quant_scheme s;
-    quant_layout layout;
-    quant_statistics *statistics = NULL;
-    uint64_t n = 0;
-    void *packed = NULL;
-    quant_status status = quant_scheme_parse(ctx, text, &s);
-    status = status ? status : quant_shape_elements(ctx, shape, &n);
-    status = status ? status : quant_encode_layout(ctx, &s, shape, &layout);
-    if (!status) {
-        packed = malloc(layout.bytes + 1);
-        status = quant_encode(ctx, &s, shape, w, packed, layout.bytes, NULL);
-        status = status ? status : quant_decode(ctx, &s, shape, packed, layout.bytes, decoded);
-        status = status ? status : quant_statistics_new(ctx, &s, shape, w, &statistics);
-    }
-    if (!status) {
-        quant_fidelity f = quant_fidelity_f32(ctx, w, decoded, (size_t)n);
-        result[0] = quant_relative_error(&f);
-        result[1] = quant_predict(statistics);
-    } else {
-        test_failed_case(0, "%s: %s", text, quant_context_message(ctx));
-    }
-    quant_statistics_free(ctx, statistics);
-    free(packed);
-    quant_context_free(ctx);
-    return status != QUANT_OK;
-}
-
-static double off_db(const double result[2])
-{
-    return fabs(20 * log10(result[1] / result[0]));
 }
 
 static void prediction_holds_for_every_scheme(void)
@@ -240,136 +116,6 @@ static void gaussian_rule_needs_two_numbers(void)
     CU_ASSERT(fabs(above / below - 1) < 1e-7);
     CU_ASSERT(isnan(quant_predict_gaussian(1, 5)) && isnan(quant_predict_gaussian(8, 0)));
     CU_ASSERT(isnan(quant_predict_gaussian(8, NAN)) && isnan(quant_predict_gaussian(25, 5)));
-}
-
-/* ---- a chain ---------------------------------------------------------------------------------
- *
- * x <- normalize(x + g W_k x), LAYERS times, clean with W_k and erroneous with its copy. Model: the
- * copy injects an error of norm delta_k g |W_k x|, whose direction is independent of x and of the
- * error that is carried; I + g W_k stretches a random direction as it stretches x, so
- * normalizing leaves carried errors as long as they were. With r_k = delta_k g |W_k x| / |x + g W_k
- * x| directions turn by atan r_k, each turn orthogonal to the last ones:
- *     cos(angle) = prod 1/sqrt(1 + r_k^2),     growth = 2 sin(angle/2),
- * which is sqrt(sum r_k^2) while small.
- *
- * Scatter: the final error has SIZE random components, so its square scatters by sqrt(2/SIZE) =
- * 0.16 for one start and 0.032 over all; the stretch of a carried error by 2 g/sqrt(SIZE) <= 0.022
- * a layer: 0.11 after 24, 0.06 on average over the injections. Together 0.07 of a square, should
- * all starts go the same way: at most 0.035 of the norm. The allowed factor is four of these. */
-enum { LAYERS = 24, SIZE = 80, STARTS = 24 };
-static const double chain_factor = 1.15;
-
-static int chain_is_off(double measured, double modelled)
-{
-    return !(measured <= modelled * chain_factor && modelled <= measured * chain_factor);
-}
-
-typedef struct chain {
-    float clean[LAYERS][SIZE * SIZE], copy[LAYERS][SIZE * SIZE];
-    double delta[LAYERS];
-} chain;
-
-/* y = normalize(x + g W x); returns g |W x| / |x + g W x|. */
-static double step(const float *w, double g, const double *x, double *y)
-{
-    double update = 0, norm = 0;
-    for (int i = 0; i < SIZE; i++) {
-        double sum = 0;
-        for (int j = 0; j < SIZE; j++) {
-            sum += (double)w[i * SIZE + j] * x[j];
-        }
-        update += g * sum * g * sum;
-        y[i] = x[i] + g * sum;
-        norm += y[i] * y[i];
-    }
-    for (int i = 0; i < SIZE; i++) {
-        y[i] /= sqrt(norm);
-    }
-    return sqrt(update / norm);
-}
-
-/* Growth over the chain, RMS over the starts: [0] measured, [1] modelled, [2] and [3] modelled with
- * deltas that are wrong by 1.5 either way. */
-static void drive(const chain *c, double g, double growth[4])
-{
-    static const double wrong[4] = {0, 1, 1.5, 1 / 1.5};
-    quant_random r = quant_random_stream(test_seed(), "start");
-    double squares[4] = {0};
-    for (int s = 0; s < STARTS; s++) {
-        double x[2][SIZE], y[2][SIZE], cosine[4] = {1, 1, 1, 1}, norm = 0;
-        for (int i = 0; i < SIZE; i++) {
-            x[0][i] = quant_random_normal(&r, (uint64_t)(s * SIZE + i));
-            norm += x[0][i] * x[0][i];
-        }
-        for (int i = 0; i < SIZE; i++) {
-            x[1][i] = x[0][i] /= sqrt(norm);
-        }
-        for (int k = 0; k < LAYERS; k++) {
-            double turn = c->delta[k] * step(c->clean[k], g, x[0], y[0]);
-            step(c->copy[k], g, x[1], y[1]);
-            memcpy(x, y, sizeof x);
-            for (int m = 1; m < 4; m++) {
-                cosine[m] /= sqrt(1 + wrong[m] * turn * wrong[m] * turn);
-            }
-        }
-        for (int i = 0; i < SIZE; i++) {
-            squares[0] += (x[1][i] - x[0][i]) * (x[1][i] - x[0][i]);
-        }
-        for (int m = 1; m < 4; m++) {
-            squares[m] += 2 * (1 - cosine[m]);
-        }
-    }
-    for (int m = 0; m < 4; m++) {
-        growth[m] = sqrt(squares[m] / STARTS);
-    }
-}
-
-static void fill_chain(chain *c)
-{
-    for (int k = 0; k < LAYERS; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "layer.%d", k);
-        quant_random r = quant_random_stream(test_seed(), name);
-        for (uint64_t i = 0; i < SIZE * SIZE; i++) {
-            double spread = k % 2 ? 1 / sqrt(2) : 1; /* of Laplace and Gaussian */
-            c->clean[k][i] = (float)(draw(k % 2, &r, i) * spread / sqrt(SIZE));
-        }
-    }
-}
-
-static void errors_grow_along_a_chain_as_predicted(void)
-{
-    static chain c;
-    const quant_shape shape = {2, {SIZE, SIZE}};
-    double worst = 1;
-    list_schemes();
-    fill_chain(&c);
-    for (int s = 0; s < scheme_count; s++) {
-        double square = 0, growth[4];
-        int failed = 0;
-        for (int k = 0; k < LAYERS; k++) {
-            double result[2] = {0, 0};
-            failed |= measure(schemes[s], &shape, c.clean[k], c.copy[k], result);
-            c.delta[k] = result[1];
-            square += result[1] * result[1];
-        }
-        double g = fmin(0.1, 0.3 / sqrt(square)); /* growth near 0.3, where it still convicts */
-        drive(&c, g, growth);
-        double ratio = fmax(growth[0] / growth[1], growth[1] / growth[0]);
-        worst = ratio > worst ? ratio : worst;
-        if (failed || chain_is_off(growth[0], growth[1])) {
-            test_failed_case(0, "%s: error grew to %g, modelled %g", schemes[s], growth[0],
-                             growth[1]);
-            CU_FAIL("growth is off");
-        }
-        if (!chain_is_off(growth[0], growth[2]) || !chain_is_off(growth[0], growth[3])) {
-            test_failed_case(0, "%s: deltas off by 1.5 pass", schemes[s]);
-            CU_FAIL("the chain cannot convict");
-        }
-    }
-    if (getenv("QUANT_TEST_FIGURES")) {
-        printf("worst factor of the chain: %.3f\n", worst);
-    }
 }
 
 /* ---- edges ----------------------------------------------------------------------------------- */
@@ -549,7 +295,6 @@ TEST_SUITE(predict,
            {"prediction holds for every scheme", prediction_holds_for_every_scheme},
            {"prediction holds with an outlier", prediction_holds_with_an_outlier},
            {"the Gaussian rule needs two numbers", gaussian_rule_needs_two_numbers},
-           {"errors grow along a chain as predicted", errors_grow_along_a_chain_as_predicted},
            {"tables of distinct values", unique_tables},
            {"floats know their binades", floats_know_their_binades},
            {"refusals are those of encode", refusals_are_those_of_encode},
