@@ -81,9 +81,10 @@ static void narrow(bracket *b, size_t k, size_t links, double f, double penalty)
     }
 }
 
-/* Penalties go like links^-3. While one side only is known, extrapolate by that; between two
- * sides interpolate penalty^(-1/4), near linear in links and made of square roots. The chord is
- * slower far away but never fails to narrow the bracket: taken when near and when it lasts. */
+/* Penalties go like links^-3. While one side only is known, extrapolate by that (from next door
+ * not all the way: the guess was good, so the edge is near); between two sides interpolate
+ * penalty^(-1/4), near linear in links and made of square roots. The chord is slower far away
+ * but never fails to narrow the bracket: taken when near and when it lasts. */
 static double next_penalty(const bracket *b, size_t k, size_t links, double penalty, int step)
 {
     if (b->tried_above && b->tried_below && b->many - b->few > 2 && step < 8 && b->below > 0) {
@@ -92,7 +93,8 @@ static double next_penalty(const bracket *b, size_t k, size_t links, double pena
         return 1 / (x * x * x * x);
     }
     if (!(b->tried_above && b->tried_below) && step < 4 && penalty > 0) {
-        double ratio = ((double)links + 0.4) / ((double)k + 0.4);
+        double short_of = links + 1 == k ? -0.4 : links == k + 1 ? 0.4 : 0;
+        double ratio = ((double)links + 0.4) / ((double)k + short_of + 0.4);
         return penalty * ratio * ratio * ratio;
     }
     return chord(b);
@@ -157,9 +159,12 @@ static void decide(scratch *t, const quant_points *points, size_t k, double pena
     quant_kmeans1d_path back = mirrored(t);
     quant_kmeans1d_path_run(&back, penalty);
     double limit = t->path.f[n] + slack;
-    for (size_t i = 0; i <= n; i++) {
-        if (i == 0 || i == n || t->path.f[i] + t->behind[n - i] <= limit) {
-            t->id[m++] = (uint32_t)i;
+    for (; m <= k; limit = INFINITY) { /* all of them, should the bound ever prove too tight */
+        m = 0;
+        for (size_t i = 0; i <= n; i++) {
+            if (i == 0 || i == n || t->path.f[i] + t->behind[n - i] <= limit) {
+                t->id[m++] = (uint32_t)i;
+            }
         }
     }
     quant_kmeans1d_sums_fill(&t->sums, points);
