@@ -27,7 +27,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
 
-.PHONY: all demo check ci lint asan bench deps install clean test-programs
+.PHONY: all demo check ci lint asan bench figures deps install clean test-programs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -77,7 +77,7 @@ $(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
 $(B)/tests/main: $(call obj,$(TEST_SRC) $(filter-out data/make_bank.c,$(DATA_SRC))) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(call link,-lcunit)
+	$(call link,-lcunit -lgsl -lgslcblas)
 $(B)/tests/fail_io.so: tests/shim/fail_io.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -87,6 +87,11 @@ $(B)/tests/writer: $(call obj,tests/shim/writer.c) $(STATIC)
 	$(call say,LD,$@)
 	$(call link)
 $(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c)) $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link)
+
+$(B)/tests/figures: $(call obj,$(wildcard tests/figures/*.c)) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link)
@@ -113,6 +118,8 @@ asan:
 	$(Q)QUANT=build/asan/quant build/asan/tests/main
 bench: all $(B)/tests/bench
 	$(Q)$(B)/tests/bench
+figures: all $(B)/tests/figures
+	$(Q)$(B)/tests/figures
 lint:
 	@sh tests/lint.sh
 install: all
