@@ -122,11 +122,12 @@ figures: all $(B)/tests/figures
 	$(Q)$(B)/tests/figures
 lint:
 	@sh tests/lint.sh
+PUBLIC := $(patsubst %,quant/%,assert.h context.h encode.h fidelity.h kmeans1d.h predict.h quant.h \
+  random.h scheme.h shape.h status.h status.def bank/bank.h bank/dtype.def bank/output.h \
+  bank/packed.h bank/safetensors_write.h lab/compare.h lab/gate.h lab/inspect.h lab/recipe.h)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
-	for d in . bank model lab report; do install -d $(DESTDIR)$(PREFIX)/include/quant/$$d; \
-	  for h in quant/$$d/*.h quant/$$d/*.def; do case $$h in */internal.h|*/cli/*|*'*'*) ;; \
-	  *) install -m 644 $$h $(DESTDIR)$(PREFIX)/include/quant/$$d/;; esac; done; done
+	for h in $(PUBLIC); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/$$h || exit 1; done
 	install -m 755 $(B)/quant $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(B)/libquant.a $(B)/libquantlab.a $(DESTDIR)$(PREFIX)/lib/
 	for l in libquant libquantlab; do install -m 755 $(B)/$$l.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/ && \

@@ -56,7 +56,8 @@ static size_t candidates(const quant_job *job, const quant_points *points, void 
         return points->n;
     }
     for (size_t i = 0; i < k; i++) {
-        entry[i] = i + 1 < k ? lowest + (double)i * ((highest - lowest) / (double)(k - 1)) : highest;
+        double step = (highest - lowest) / (double)(k - 1);
+        entry[i] = i + 1 < k ? lowest + (double)i * step : highest;
     }
     return points->n > 1 ? k : 1;
 }

@@ -15,6 +15,9 @@
  * and 64 KiB of floats stay in a second-level cache. */
 enum { QUANT_PIECE = 16384 };
 
+/* Below this many elements waking a team of threads costs more than it saves. */
+enum { QUANT_SMALL = 8 * QUANT_PIECE };
+
 /* A tensor being encoded or decoded. */
 typedef struct quant_job {
     quant_context *ctx;

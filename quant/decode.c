@@ -95,8 +95,9 @@ quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,
     QUANT_TRY(quant_regions_make(ctx, scheme, shape, &job->regions));
     /* The largest multiple of any segment: 256 table entries of 4 bytes for each element. */
     if (job->regions.elements > (SIZE_MAX >> 12)) {
-        return quant_fail(ctx, QUANT_EOVERFLOW, "packed size: expected below 2^64 bytes, found %llu "
-                          "elements", (unsigned long long)job->regions.elements);
+        return quant_fail(ctx, QUANT_EOVERFLOW,
+                          "packed size: expected below 2^64 bytes, found %llu elements",
+                          (unsigned long long)job->regions.elements);
     }
     if (job->regions.elements) {
         lay_out(job);
@@ -130,7 +131,8 @@ static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
     uint8_t buffer[QUANT_PIECE];
     const uint8_t *codes = stream;
     if (bits != 8) {
-        (codec->signed_codes ? qk()->unpack_signed : qk()->unpack_unsigned)(stream, n, bits, buffer);
+        qk_unpack_fn *unpack = codec->signed_codes ? qk()->unpack_signed : qk()->unpack_unsigned;
+        unpack(stream, n, bits, buffer);
         codes = buffer;
     }
     for (uint64_t i = 0; i < n;) {
@@ -184,7 +186,8 @@ quant_status quant_decode_span(quant_context *ctx, const quant_scheme *scheme,
     QUANT_TRY(check_buffer(&job, packed, bytes, w));
     uint64_t elements = job.regions.elements;
     if (first > elements || count > elements - first) {
-        return quant_fail(ctx, QUANT_ERANGE, "span: expected inside %llu elements, found %llu + %llu",
+        return quant_fail(ctx, QUANT_ERANGE,
+                          "span: expected inside %llu elements, found %llu + %llu",
                           (unsigned long long)elements, (unsigned long long)first,
                           (unsigned long long)count);
     }
@@ -211,7 +214,7 @@ quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const 
     }
     job.source = packed;
     uint64_t pieces = job.regions.matrix / QUANT_PIECE + (job.regions.matrix % QUANT_PIECE != 0);
-    int threads = quant_context_threads(ctx);
+    int threads = job.regions.elements < QUANT_SMALL ? 1 : quant_context_threads(ctx);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16) if (threads > 1)
     for (int64_t t = 0; t < (int64_t)(pieces * job.regions.matrices); t++) {
         uint64_t m = (uint64_t)t / pieces, p = (uint64_t)t % pieces * QUANT_PIECE;

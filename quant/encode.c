@@ -154,7 +154,8 @@ static quant_status run_phases(quant_job *job, crew *c)
     uint64_t together = ceil_div(QUANT_PIECE, quant_region_most(g));
     job->fit_threads = g->count < 4 * (uint64_t)c->threads ? c->threads : 1;
     QUANT_TRY(run_phase(job, (phase){pieces, 0, QUANT_PIECE, true, false}, c));
-    QUANT_TRY(run_phase(job, (phase){ceil_div(g->per_matrix, together), together, 0, false, false}, c));
+    phase fit = {ceil_div(g->per_matrix, together), together, 0, false, false};
+    QUANT_TRY(run_phase(job, fit, c));
     return run_phase(job, (phase){pieces, 0, QUANT_PIECE, false, true}, c);
 }
 
@@ -171,7 +172,7 @@ static quant_status crew_make(const quant_job *job, double *sse, bool count, cre
 {
     const quant_codec *codec = quant_codec_of(job->scheme.family);
     const quant_regions *g = &job->regions;
-    c->threads = quant_context_threads(job->ctx);
+    c->threads = g->elements < QUANT_SMALL ? 1 : quant_context_threads(job->ctx);
     c->region_bytes = codec && !g->contiguous ? quant_region_most(g) * sizeof(float) : 0;
     c->work_bytes = codec ? codec->work_bytes(job) : 0;
     c->workers = quant_alloc(job->ctx, (size_t)c->threads, sizeof *c->workers);

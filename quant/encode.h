@@ -48,7 +48,7 @@ typedef struct quant_layout {
 typedef struct quant_encode_info {
     uint64_t elements;
     uint64_t saturated;      /* unclamped code was out of range */
-    uint64_t zero_codes;     /* decode to exactly zero because code = zero point; codebooks: entry is 0 */
+    uint64_t zero_codes;     /* decode to exactly zero: code = zero point, or the entry is 0 */
     uint32_t distinct_codes; /* different code values in use over the whole tensor; 0 for floats */
     uint64_t raised_scales;  /* regions whose scale was subnormal in its type and rounded up */
     uint64_t regions;        /* scales or tables */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* region.h - how a scheme cuts a tensor into regions that share one scale or one table; not installed.
+/* region.h - how a scheme cuts a tensor into regions that share a scale or a table; not installed.
  *
  * The first `stack` axes index independent matrices. Inside a matrix element (o, c, i) lies at
  * (o * channels + c) * inner + i: c runs along the channel axis, o over the axes before it, i over

@@ -26,7 +26,11 @@
 extern "C" {
 #endif
 
-typedef enum quant_family { QUANT_FAMILY_FLOAT, QUANT_FAMILY_LINEAR, QUANT_FAMILY_CODEBOOK } quant_family;
+typedef enum quant_family {
+    QUANT_FAMILY_FLOAT,   /* f16, bf16 */
+    QUANT_FAMILY_LINEAR,  /* integer codes times a scale */
+    QUANT_FAMILY_CODEBOOK /* codes that name table entries */
+} quant_family;
 
 /* What shares one scale or one table. */
 typedef enum quant_granularity {
@@ -42,7 +46,11 @@ typedef enum quant_granularity {
  * full:   s = A/2^(b-1),       codes in [-2^(b-1), 2^(b-1)-1] */
 typedef enum quant_range { QUANT_RANGE_NARROW, QUANT_RANGE_HALF, QUANT_RANGE_FULL } quant_range;
 
-typedef enum quant_scale_rule { QUANT_SCALE_ABSMAX, QUANT_SCALE_MSE, QUANT_SCALE_PERCENTILE } quant_scale_rule;
+typedef enum quant_scale_rule {
+    QUANT_SCALE_ABSMAX,    /* the largest |w| */
+    QUANT_SCALE_MSE,       /* least squared error over 0.2 .. 1 of it, by search */
+    QUANT_SCALE_PERCENTILE /* an order statistic of |w| */
+} quant_scale_rule;
 
 /* Element type of stored scales and tables. */
 typedef enum quant_store { QUANT_STORE_F32, QUANT_STORE_F16, QUANT_STORE_BF16 } quant_store;
@@ -61,8 +69,8 @@ typedef struct quant_scheme {
     int bits;                        /* of one code; 16 for f16 and bf16 */
     quant_granularity granularity;
     uint32_t size;                   /* block length or channels per group; 0 otherwise */
-    int axis;                        /* channel axis within one matrix, default 0; negative counts from the end */
-    int stack;                       /* how many leading axes index independent matrices, default 0 */
+    int axis;                        /* channel axis of one matrix; negative: from the end */
+    int stack;                       /* leading axes that index independent matrices, default 0 */
     bool asymmetric;
     quant_range range;
     quant_scale_rule rule;

@@ -21,8 +21,8 @@ typedef struct test_case {
     const test_case suite_##NAME[] = {__VA_ARGS__, {NULL, NULL}};
 
 /* Seed of this run: --seed N, or a fixed default, so that a plain run repeats. Property tests
- * derive the seed of each case with test_case_seed and, on failure, call test_failed_case so that the
- * line "rerun with: --filter SUITE --seed N --case K" appears. */
+ * draw each case from (seed, property, case) and call test_failed_case on failure, so that the line
+ * "rerun with: --filter SUITE --seed N --case K" appears. */
 uint64_t test_seed(void);
 /* Number of random cases: at least 1000 by default; --cases N. When --case K was given only that
  * case is to be run: use  for (k = test_first_case(); k < test_last_case(); k++). */

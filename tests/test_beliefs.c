@@ -23,7 +23,7 @@ static double error_of(const char *text, const quant_shape *shape, const float *
     return quant_relative_error(&f);
 }
 
-/* A trained-looking matrix: Gaussian, log-normal row spread of sigma 0 to 0.6, sometimes outliers. */
+/* A trained-looking matrix: Gaussian, log-normal row spread up to sigma 0.6, rare outliers. */
 static void paired_matrix(uint64_t k, quant_shape *shape, float **w)
 {
     draw d = draw_begin("belief", k);
@@ -73,7 +73,7 @@ static void more_bits_usually_win(void)
     win_share("int4:channel loses less than int3:channel", "int4:channel", "int3:channel", 0.9);
 }
 
-/* The tensor's scale is exactly 1 and every weight an integer; the second row's own scale is not. */
+/* The tensor's scale is exactly 1 and every weight an integer; the second row's own is not. */
 static void a_matrix_where_one_scale_is_better(void)
 {
     const float w[] = {127, 3, -64, 1, 100, 3, -61, 17};

@@ -48,7 +48,8 @@ static double optimum(const quant_points *p, size_t k, double *centroid, size_t 
 }
 
 /* Squared error of the nearest of n ascending entries. */
-static double nearest_error(const cloud *c, const double *entry, size_t n, double *dot, double *got2)
+static double nearest_error(const cloud *c, const double *entry, size_t n, double *dot,
+                            double *got2)
 {
     double sse = 0.0;
     *dot = *got2 = 0.0;
@@ -136,7 +137,8 @@ static void finer_nested_groups_lose_less(void)
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         draw d = draw_begin("nested", k);
         cloud *c = cloud_new(&d);
-        size_t cut = (size_t)draw_int(&d, 0, (int64_t)c->n), entries = (size_t)1 << draw_int(&d, 1, 5);
+        size_t cut = (size_t)draw_int(&d, 0, (int64_t)c->n);
+        size_t entries = (size_t)1 << draw_int(&d, 1, 5);
         double whole = optimum(&c->points, entries, NULL, NULL), parts = 0.0;
         for (int half = 0; half < 2; half++) {
             size_t n = half ? c->n - cut : cut;
@@ -162,7 +164,7 @@ static quant_scheme scheme_of(const char *text)
     return s;
 }
 
-/* As many distinct values as entries or fewer: nothing is lost with a table type that holds them. */
+/* No more distinct values than entries: nothing is lost with a table type that holds them. */
 static void few_distinct_values_are_exact(void)
 {
     static const char *const texts[] = {"lut1:tensor,lut=f32", "lut2:tensor,lut=f32",

@@ -149,7 +149,8 @@ static void nonfinite_is_refused_with_its_place(void)
 static void arguments_are_checked(void)
 {
     quant_context *ctx = quant_context_new(NULL);
-    quant_scheme channel = scheme_of("int8:channel,axis=2"), unique = scheme_of("lut1:tensor,mode=unique");
+    quant_scheme channel = scheme_of("int8:channel,axis=2");
+    quant_scheme unique = scheme_of("lut1:tensor,mode=unique");
     quant_shape shape = {2, {3, 4}}, flat = {1, {12}}, none = {2, {0, 7}}, scalar = {0, {0}};
     quant_layout l;
     float w[12] = {1, 2, 3}, y[12];
@@ -256,14 +257,16 @@ static void spans_agree_with_the_whole(void)
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         draw d = draw_begin("span", k);
         drawn_tensor t = draw_tensor(&d);
-        quant_scheme s = draw_int(&d, 0, 1) ? draw_linear(&d, &t.shape) : draw_codebook(&d, &t.shape);
+        quant_scheme s = draw_int(&d, 0, 1) ? draw_linear(&d, &t.shape)
+                                            : draw_codebook(&d, &t.shape);
         quant_layout l;
         uint8_t *p = encode_new(NULL, &s, &t.shape, t.w, &l, NULL);
         float *whole = malloc(t.n * sizeof *whole), *piece = malloc(t.n * sizeof *piece);
         uint64_t first = (uint64_t)draw_int(&d, 0, (int64_t)t.n);
         uint64_t count = (uint64_t)draw_int(&d, 0, (int64_t)(t.n - first));
         int ok = p && quant_decode(NULL, &s, &t.shape, p, l.bytes, whole) == QUANT_OK &&
-                 quant_decode_span(NULL, &s, &t.shape, p, l.bytes, first, count, piece) == QUANT_OK &&
+                 quant_decode_span(NULL, &s, &t.shape, p, l.bytes, first, count, piece) ==
+                     QUANT_OK &&
                  memcmp(whole + first, piece, count * sizeof *piece) == 0;
         free(whole);
         free(piece);

@@ -55,40 +55,41 @@ static void print_and_parse_are_inverse(void)
     }
 }
 
+static const char *const bad[][2] = {
+    {"", "expected"},
+    {"int8", "expected"},
+    {"int5:tensor", "2,3,4,8"},
+    {"int8:tensor=3", "expected"},
+    {"int8:block=0", "expected"},
+    {"int8:block=-1", "expected"},
+    {"int8:block=99999999999", "expected"},
+    {"int4:block=32x", "expected"},
+    {"lut5:group=32", "1,2,3,4,6,8"},
+    {"lut4:channel", "expected"},
+    {"f16,asym", "does not take"},
+    {"lut4:group=32,asym", "does not take"},
+    {"int8:tensor,axis=1", "no channel axis"},
+    {"int8:channel,axis=9", "axis"},
+    {"int8:channel,axis=", "axis"},
+    {"int8:channel,stack=-1", "stack"},
+    {"int8:channel,range=full,asym", "symmetric"},
+    {"int8:channel,scale=percentile:0", "percentile"},
+    {"int8:channel,scale=percentile:100.5", "percentile"},
+    {"int8:channel,scale=percentile:1e1", "percentile"},
+    {"int8:channel,scale=percentile:", "percentile"},
+    {"int8:channel,scale=percentile:nan", "percentile"},
+    {"int8:channel,scale=best", "mse"},
+    {"int8:channel,store=f8", "f16"},
+    {"int8:channel,asym=1", "asym"},
+    {"int8:channel,asym,asym", "twice"},
+    {"int8:channel,", "option"},
+    {"int8:channel,speed=fast", "expected one of"},
+    {"INT8:channel", "expected"},
+    {" int8:channel", "expected"},
+};
+
 static void nonsense_is_refused_with_a_reason(void)
 {
-    static const char *const bad[][2] = {
-        {"", "expected"},
-        {"int8", "expected"},
-        {"int5:tensor", "2,3,4,8"},
-        {"int8:tensor=3", "expected"},
-        {"int8:block=0", "expected"},
-        {"int8:block=-1", "expected"},
-        {"int8:block=99999999999", "expected"},
-        {"int4:block=32x", "expected"},
-        {"lut5:group=32", "1,2,3,4,6,8"},
-        {"lut4:channel", "expected"},
-        {"f16,asym", "does not take"},
-        {"lut4:group=32,asym", "does not take"},
-        {"int8:tensor,axis=1", "no channel axis"},
-        {"int8:channel,axis=9", "axis"},
-        {"int8:channel,axis=", "axis"},
-        {"int8:channel,stack=-1", "stack"},
-        {"int8:channel,range=full,asym", "symmetric"},
-        {"int8:channel,scale=percentile:0", "percentile"},
-        {"int8:channel,scale=percentile:100.5", "percentile"},
-        {"int8:channel,scale=percentile:1e1", "percentile"},
-        {"int8:channel,scale=percentile:", "percentile"},
-        {"int8:channel,scale=percentile:nan", "percentile"},
-        {"int8:channel,scale=best", "mse"},
-        {"int8:channel,store=f8", "f16"},
-        {"int8:channel,asym=1", "asym"},
-        {"int8:channel,asym,asym", "twice"},
-        {"int8:channel,", "option"},
-        {"int8:channel,speed=fast", "expected one of"},
-        {"INT8:channel", "expected"},
-        {" int8:channel", "expected"},
-    };
     quant_context *ctx = quant_context_new(NULL);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         quant_scheme s, before;

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scheme_options.c - the options of a scheme string, one row each. */
+#include "quant/scheme_options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const range_words[] = {"narrow", "half", "full", NULL};
+static const char *const store_words[] = {"f32", "f16", "bf16", NULL};
+static const char *const mode_words[] = {"kmeans", "uniform", "unique", NULL};
+
+
+quant_store quant_scheme_default_store(const quant_scheme *s)
+{
+    return s->family == QUANT_FAMILY_LINEAR && s->bits < 8 ? QUANT_STORE_F16 : QUANT_STORE_F32;
+}
+
+bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *value)
+{
+    char *end;
+    if (!(text[0] == '-' || (text[0] >= '0' && text[0] <= '9')) || strlen(text) > 11) {
+        return false;
+    }
+    *value = strtol(text, &end, 10);
+    return *end == '\0' && end != text && *value >= lowest && *value <= highest;
+}
+
+static bool parse_word(const char *const *words, const char *text, int *index)
+{
+    for (int i = 0; words[i]; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- options: each has a reader of its value and a writer that says whether it is a default ---- */
+
+static bool read_axis(quant_scheme *s, const char *v)
+{
+    long n;
+    bool ok = quant_scheme_parse_int(v, -QUANT_SCHEME_AXES, QUANT_SCHEME_AXES - 1, &n);
+    s->axis = ok ? (int)n : s->axis;
+    return ok;
+}
+
+static bool write_axis(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%d", s->axis);
+    return s->axis != 0;
+}
+
+static bool read_stack(quant_scheme *s, const char *v)
+{
+    long n;
+    bool ok = quant_scheme_parse_int(v, 0, QUANT_SCHEME_AXES, &n);
+    s->stack = ok ? (int)n : s->stack;
+    return ok;
+}
+
+static bool write_stack(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%d", s->stack);
+    return s->stack != 0;
+}
+
+static bool read_asym(quant_scheme *s, const char *v)
+{
+    s->asymmetric = v[0] == '\0';
+    return s->asymmetric;
+}
+
+static bool write_asym(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", "");
+    return s->asymmetric;
+}
+
+/* A percentage with at most 12 decimals, without strtod, whose decimal point is the locale's.
+ * Digits as an integer below 2^53 divided by a power of ten below 10^15: correctly rounded. */
+static bool parse_percent(const char *v, double *percent)
+{
+    uint64_t digits = 0;
+    double scale = 1.0;
+    int decimals = -1, count = 0;
+    for (; *v && decimals < 12; v++) {
+        if (*v == '.' && decimals < 0) {
+            decimals = 0;
+        } else if (*v >= '0' && *v <= '9' && count++ < 15) {
+            digits = digits * 10 + (uint64_t)(*v - '0');
+            decimals += decimals >= 0;
+            scale *= decimals > 0 ? 10.0 : 1.0;
+        } else {
+            return false;
+        }
+    }
+    *percent = (double)digits / scale;
+    return *v == '\0' && count > 0 && *percent > 0.0 && *percent <= 100.0;
+}
+
+/* Fewest decimals that read back as the same double. */
+static void print_percent(double percent, char *v, size_t n)
+{
+    double scale = 1.0;
+    int decimals = 0;
+    while (decimals < 12 && rint(percent * scale) / scale != percent) {
+        scale *= 10.0;
+        decimals++;
+    }
+    uint64_t digits = (uint64_t)rint(percent * scale), unit = (uint64_t)scale;
+    if (decimals == 0) {
+        snprintf(v, n, "%llu", (unsigned long long)digits);
+    } else {
+        snprintf(v, n, "%llu.%0*llu", (unsigned long long)(digits / unit), decimals,
+                 (unsigned long long)(digits % unit));
+    }
+}
+
+static bool read_scale(quant_scheme *s, const char *v)
+{
+    static const char rank[] = "percentile:";
+    if (strncmp(v, rank, sizeof rank - 1) == 0) {
+        s->rule = QUANT_SCALE_PERCENTILE;
+        return parse_percent(v + sizeof rank - 1, &s->percentile);
+    }
+    s->rule = strcmp(v, "mse") == 0 ? QUANT_SCALE_MSE : QUANT_SCALE_ABSMAX;
+    return s->rule == QUANT_SCALE_MSE || strcmp(v, "absmax") == 0;
+}
+
+static bool write_scale(const quant_scheme *s, char *v, size_t n)
+{
+    char p[32];
+    print_percent(s->percentile, p, sizeof p);
+    if (s->rule == QUANT_SCALE_PERCENTILE) {
+        snprintf(v, n, "percentile:%s", p);
+    } else {
+        snprintf(v, n, "%s", s->rule == QUANT_SCALE_MSE ? "mse" : "absmax");
+    }
+    return s->rule != QUANT_SCALE_ABSMAX;
+}
+
+static bool read_range(quant_scheme *s, const char *v)
+{
+    int i;
+    bool ok = parse_word(range_words, v, &i);
+    s->range = ok ? (quant_range)i : s->range;
+    return ok;
+}
+
+static bool write_range(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", range_words[s->range]);
+    return s->range != QUANT_RANGE_NARROW;
+}
+
+static bool read_store(quant_scheme *s, const char *v)
+{
+    int i;
+    bool ok = parse_word(store_words, v, &i);
+    s->store = ok ? (quant_store)i : s->store;
+    return ok;
+}
+
+static bool write_store(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", store_words[s->store]);
+    return s->store != quant_scheme_default_store(s);
+}
+
+static bool read_lut(quant_scheme *s, const char *v)
+{
+    int i;
+    bool ok = parse_word(store_words, v, &i);
+    s->table_store = ok ? (quant_store)i : s->table_store;
+    return ok;
+}
+
+static bool write_lut(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", store_words[s->table_store]);
+    return s->table_store != QUANT_STORE_F16;
+}
+
+static bool read_mode(quant_scheme *s, const char *v)
+{
+    int i;
+    bool ok = parse_word(mode_words, v, &i);
+    s->mode = ok ? (quant_codebook_mode)i : s->mode;
+    return ok;
+}
+
+static bool write_mode(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", mode_words[s->mode]);
+    return s->mode != QUANT_MODE_KMEANS;
+}
+
+enum { LINEAR = 1 << QUANT_FAMILY_LINEAR, CODEBOOK = 1 << QUANT_FAMILY_CODEBOOK };
+
+static const quant_scheme_option options[] = {
+    {"axis", "channel axis of one matrix; negative counts from the end", "0 (default), 1, -1 ...",
+     LINEAR | CODEBOOK, read_axis, write_axis},
+    {"stack", "leading axes that index independent matrices", "0 (default), 1 ...",
+     LINEAR | CODEBOOK, read_stack, write_stack},
+    {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR, read_asym,
+     write_asym},
+    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR, read_scale,
+     write_scale},
+    {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR, read_range,
+     write_range},
+    {"store", "type of stored scales", "f32 (default at 8 bits), f16 (default below), bf16", LINEAR,
+     read_store, write_store},
+    {"lut", "type of table entries", "f16 (default), bf16, f32", CODEBOOK, read_lut, write_lut},
+    {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique", CODEBOOK,
+     read_mode, write_mode},
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+
+const quant_scheme_option *quant_scheme_option_row(int i)
+{
+    return i >= 0 && i < (int)OPTIONS ? &options[i] : NULL;
+}

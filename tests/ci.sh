@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The longer tier behind `make ci`: what takes minutes or a second compiler. Every step runs, the
+# last line counts them.
+cd "$(dirname "$0")/.." || exit 2
+passed=0 failed=0
+step() { # name, command...
+    name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+    fi
+}
+
+digests() { # command, threads, ISA cap: one line per thing that must not change
+    for scheme in int8:tensor int8:channel,asym int4:block=32,scale=mse lut4:group=32 \
+        lut2:group=32,lut=bf16 int3:channel,scale=percentile:99.5; do
+        QUANT_ISA=$3 "$1" encode data/demo.safetensors -o build/ci.pack --force --threads "$2" \
+            --scheme "$scheme" --quiet >/dev/null || return 1
+        echo "$scheme $(sha256sum <build/ci.pack)"
+    done
+    QUANT_ISA=$3 "$1" compare data/demo.safetensors --format json --threads "$2" --predict |
+        sha256sum
+}
+
+same_bytes_everywhere() {
+    digests build/quant 1 avx2 >build/ci.want || return 1
+    for command in build/quant build/clang/quant; do
+        for threads in 1 2 3; do
+            for isa in scalar avx2; do
+                digests $command $threads $isa | diff build/ci.want - || return 1
+            done
+        done
+    done
+    echo "one SHA-256 for gcc and clang, 1 2 3 threads, scalar and avx2:"
+    cat build/ci.want
+}
+
+peak_memory() { # of compare on one stack of 45056 x 704 float weights, 127 MB
+    build/make_bank -o build/ci.stack --seed 1 --dist gaussian --tensor stack=45056x704 || return 1
+    limit=$((317 * 1000 * 1000 / 1024))
+    peak=$(build/tests/peak build/quant compare build/ci.stack --quiet) || return 1
+    rm -f build/ci.stack
+    echo "compare, default schemes, one 127 MB stack: peak $peak KiB, limit $limit KiB"
+    [ "$peak" -le "$limit" ]
+}
+
+installed_library_works() {
+    rm -rf build/inst && make -s install DESTDIR="$PWD/build/inst" PREFIX=/usr >/dev/null || return 1
+    sed -n '/^```c example/,/^```$/p' README.md | sed '1d;$d' >build/ci_example.c
+    gcc -std=c11 -Wall -Wextra -Ibuild/inst/usr/include build/ci_example.c -o build/ci_example \
+        -Lbuild/inst/usr/lib -lquant -lm && LD_LIBRARY_PATH=build/inst/usr/lib build/ci_example
+}
+
+with_clang() { make -s -j2 CC=clang B=build/clang test-programs; }
+clang_tests() { QUANT=build/clang/quant build/clang/tests/main; }
+scalar_tests() { QUANT_ISA=scalar QUANT=build/quant build/tests/main; }
+
+step "tests, longer tier" env QUANT=build/quant build/tests/main --long
+step "tests with scalar kernels" scalar_tests
+step "clang builds without a warning" with_clang
+step "tests built by clang" clang_tests
+step "same bytes everywhere" same_bytes_everywhere
+step "peak memory" peak_memory
+step "installed library and the README's example" installed_library_works
+step "address and undefined-behaviour sanitizers" make -s -j2 asan
+step "lint" sh tests/lint.sh
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
