@@ -186,8 +186,8 @@ static void gguf_lists_what_it_does_not_decode(void)
     bytes b = {NULL, 0, 0};
     bytes_assemble(&b,
                    "r:GGUF d:2 q:3 q:4 s:bin d:8 q:3 r:a b:0 r:b s:general.alignment d:4 d:64 "
-                   "s:general.name d:8 s:tiny s:tokens d:9 d:8 q:2 s:a s:bb s:q d:3 q:512 q:3 q:2 d:12 q:0 "
-                   "s:h d:2 q:3 q:2 d:1 q:1728 s:f d:1 q:2 d:0 q:1792 p:64 z:1728 "
+                   "s:general.name d:8 s:tiny s:tokens d:9 d:8 q:2 s:a s:bb s:q d:3 q:512 q:3 q:2 "
+                   "d:12 q:0 s:h d:2 q:3 q:2 d:1 q:1728 s:f d:1 q:2 d:0 q:1792 p:64 z:1728 "
                    "w:0x3c00 w:0xc000 w:1 w:0x7c00 w:0 w:0x3555 p:64 d:0x3f800000 d:0xbf000000");
     quant_bank *bank = bytes_open(ctx, &b);
     const quant_tensor *q = quant_bank_tensor(bank, 0);

@@ -141,6 +141,20 @@ static void npy_of_any_order(void)
     quant_context_free(ctx);
 }
 
+static void a_missing_newline_is_noted(void)
+{
+    begin();
+    bytes b = {NULL, 0, 0};
+    const char *literal = "{'descr':'|u1','fortran_order':False,'shape':()}";
+    bytes_assemble(&b, "b:0x93 r:NUMPY b:1 b:0 w:48");
+    bytes_add(&b, literal, strlen(literal));
+    bytes_zero(&b, 1);
+    quant_bank *bank = bytes_open(ctx, &b);
+    CU_ASSERT_STRING_EQUAL(quant_bank_note(bank, 0), "the header does not end in a newline");
+    quant_bank_close(ctx, bank);
+    quant_context_free(ctx);
+}
+
 /* Across the pieces in which files are read: 8192 elements. */
 static void npy_larger_than_a_piece(void)
 {
@@ -187,4 +201,5 @@ static void npy_is_called_like_its_file(void)
 TEST_SUITE(npy,
            {"any shape, order and byte order", npy_of_any_order},
            {"larger than a piece", npy_larger_than_a_piece},
+           {"a missing newline is noted", a_missing_newline_is_noted},
            {"an array is called like its file", npy_is_called_like_its_file})
