@@ -115,7 +115,7 @@ ci: check
 asan:
 	@$(MAKE) --no-print-directory B=build/asan OPT=-O1 \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test-programs
-	$(Q)QUANT=build/asan/quant build/asan/tests/main
+	$(Q)EXAMPLE_FLAGS="-fsanitize=address,undefined" QUANT=build/asan/quant build/asan/tests/main
 bench: all $(B)/tests/bench
 	$(Q)$(B)/tests/bench
 figures: all $(B)/tests/figures

@@ -57,7 +57,7 @@ installed_library_works() {
 }
 
 with_clang() { make -s -j2 CC=clang B=build/clang test-programs; }
-clang_tests() { QUANT=build/clang/quant build/clang/tests/main; }
+clang_tests() { EXAMPLE_CC=clang QUANT=build/clang/quant build/clang/tests/main; }
 scalar_tests() { QUANT_ISA=scalar QUANT=build/quant build/tests/main; }
 
 step "tests, longer tier" env QUANT=build/quant build/tests/main --long

@@ -13,7 +13,7 @@
 #include "tests/test.h"
 
 /* Where the text with the first ```c block is. */
-#define LAYOUT_TEXT "quant/bank/PACKED.md"
+#define LAYOUT_TEXT "README.md"
 
 enum { PARTS = 4, MOST_LINES = 40, TENSORS = 400, MOST_ELEMENTS = 2048 };
 
