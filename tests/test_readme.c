@@ -53,7 +53,7 @@ static void the_table_is_what_the_command_prints(void)
     if (!bank) {
         return;
     }
-    run_result r = run_shell("\"$QUANT\" compare '%s' --probe 5 --quiet | head -n 26", bank);
+    run_result r = run_shell("\"$QUANT\" compare '%s' --probe 5 --quiet | head -n 27", bank);
     char *text = readme();
     CU_ASSERT_EQUAL(missing_lines(r.out, text), 0);
     free(text);

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Put what commands print into the README, between <!-- NAME --> and <!-- end -->.
+#     sh tests/figures/readme.sh NAME FILE     FILE holds the text
+# NAME and its command:
+#     compare   build/quant compare BANKS/stories260k/model.safetensors --probe 5 | head -n 27
+#     outliers  make figures
+#     beliefs   build/tests/main --filter beliefs | grep pairs
+#     bench     make bench
+awk -v name="$1" -v file="$2" '
+    $0 == "<!-- " name " -->" {
+        print
+        while ((getline line < file) > 0) print line
+        skip = 1
+        next
+    }
+    $0 == "<!-- end -->" { skip = 0 }
+    !skip
+' README.md >README.new && mv README.new README.md
