@@ -50,6 +50,19 @@ static inline pair difference(pair x, pair y)
     return p;
 }
 
+/* The walk leaves the order in which memory comes, so the prefetcher is told: while a block is
+ * walked, its successor is asked for in equal steps. `next` is the block itself at the end of the
+ * array: nothing outside is ever named. */
+static inline const float *next_block(const float *block, size_t left)
+{
+    return left >= 2 * BLOCK ? block + BLOCK : block;
+}
+
+static inline void ask_for(const float *next, size_t g, size_t i)
+{
+    _mm_prefetch((const char *)(next + (BLOCK / QK_LANES) * g + (i - g) / GROUP), _MM_HINT_T0);
+}
+
 /* One past the last element at which a group of a block of m elements can begin. */
 static inline size_t end_of_group(size_t m)
 {
@@ -77,9 +90,12 @@ double qk_dot_f32_avx2(const float *x, const float *y, size_t n)
     double lane[QK_LANES] = {0};
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK, end = end_of_group(m);
+        const float *nx = next_block(x + begin, n - begin), *ny = next_block(y + begin, n - begin);
         for (size_t g = 0; g < QK_LANES && g < end; g += GROUP) {
             pair sum = load_lanes(lane + g);
             for (size_t i = g; i < end; i += QK_LANES) {
+                ask_for(nx, g, i);
+                ask_for(ny, g, i);
                 add_product(&sum, doubles(x + begin + i), doubles(y + begin + i));
             }
             store_lanes(lane + g, sum);
@@ -116,9 +132,11 @@ double qk_sse_linear_avx2(const float *x, size_t n, qk_linear p)
     }
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK, end = end_of_group(m);
+        const float *next = next_block(x + begin, n - begin);
         for (size_t k = 0; k < QK_LANES && k < end; k += GROUP) {
             pair sum = load_lanes(lane + k);
             for (size_t i = k; i < end; i += QK_LANES) {
+                ask_for(next, k, i);
                 __m256 w = _mm256_loadu_ps(x + begin + i);
                 add_square_errors(&sum, w, copy_of(w, &g));
             }
@@ -141,16 +159,21 @@ typedef struct energies {
     double ref2[QK_LANES], got2[QK_LANES], dot[QK_LANES], err2[QK_LANES];
 } energies;
 
+typedef struct blocks {
+    const float *ref, *got, *next_ref, *next_got;
+} blocks;
+
 /* One group of eight lanes through the rows of a block; the largest |w - y| of a NaN is left to
  * the caller, who sees NaN in the energies. */
-static inline __m256d walk_group(energies *s, size_t g, const float *ref, const float *got,
-                                 size_t end, __m256d most)
+static inline __m256d walk_group(energies *s, size_t g, blocks b, size_t end, __m256d most)
 {
     const __m256d sign = _mm256_set1_pd(-0.0);
     pair ref2 = load_lanes(s->ref2 + g), got2 = load_lanes(s->got2 + g);
     pair dot = load_lanes(s->dot + g), err2 = load_lanes(s->err2 + g);
     for (size_t i = g; i < end; i += QK_LANES) {
-        pair w = doubles(ref + i), y = doubles(got + i), e = difference(w, y);
+        ask_for(b.next_ref, g, i);
+        ask_for(b.next_got, g, i);
+        pair w = doubles(b.ref + i), y = doubles(b.got + i), e = difference(w, y);
         add_product(&ref2, w, w);
         add_product(&got2, y, y);
         add_product(&dot, w, y);
@@ -191,9 +214,11 @@ void qk_fidelity_f32_avx2(const float *ref, const float *got, size_t n, qk_fidel
     size_t where = 0; /* begin of the block that raised `most` */
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK, end = end_of_group(m);
+        const blocks b = {ref + begin, got + begin, next_block(ref + begin, n - begin),
+                          next_block(got + begin, n - begin)};
         __m256d here = _mm256_set1_pd(most);
         for (size_t g = 0; g < QK_LANES && g < end; g += GROUP) {
-            here = walk_group(&s, g, ref + begin, got + begin, end, here);
+            here = walk_group(&s, g, b, end, here);
         }
         if (highest_of(here) > most) {
             most = highest_of(here);
