@@ -82,8 +82,9 @@ size_t qk_nonfinite_f32_avx2(const float *x, size_t n, size_t *first)
     size_t count = 0, i = 0, at;
     *first = n;
     for (; n - i >= 32; i += 32) {
-        __m256i any = _mm256_or_si256(_mm256_or_si256(nonfinite(x + i), nonfinite(x + i + 8)),
-                                      _mm256_or_si256(nonfinite(x + i + 16), nonfinite(x + i + 24)));
+        __m256i a = _mm256_or_si256(nonfinite(x + i), nonfinite(x + i + 8));
+        __m256i b = _mm256_or_si256(nonfinite(x + i + 16), nonfinite(x + i + 24));
+        __m256i any = _mm256_or_si256(a, b);
         if (!_mm256_testz_si256(any, any)) { /* rare in any bank that is worth reading */
             size_t here = qk_nonfinite_f32_scalar(x + i, 32, &at);
             *first = count == 0 ? i + at : *first;

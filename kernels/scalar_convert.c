@@ -54,7 +54,7 @@ static uint16_t bf16_of(float x)
     if ((b & 0x7fffffffu) > 0x7f800000u) {
         return (uint16_t)((b >> 16 & 0x8000u) | 0x7fc0u);
     }
-    return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16); /* a carry past the largest: infinity */
+    return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16); /* past the largest: infinity */
 }
 
 void qk_f32_to_f16_scalar(const float *x, size_t n, uint16_t *y)

@@ -14,7 +14,7 @@ static const qk_table *scalar(void)
     return qk_table_for(QK_SCALAR);
 }
 
-/* ---- every level against scalar -------------------------------------------------------------- */
+/* ---- every level against scalar ----------------------------------------------------------- */
 
 static const size_t long_lengths[] = {191, 192, 193, 1000, 1023, 1024, 1025, 2047, 2049, 4099,
                                       8192, 10007};
@@ -87,7 +87,7 @@ static void qk_is_the_highest_level_below_the_cap(void)
     CU_ASSERT_PTR_EQUAL((void *)(uintptr_t)scalar()->dot_f32, (void *)(uintptr_t)qk_dot_f32_scalar);
 }
 
-/* ---- 16-bit floats ---------------------------------------------------------------------------- */
+/* ---- 16-bit floats ------------------------------------------------------------------------ */
 
 /* A binary format by its parameters: `digits` fraction bits, least exponent of a normal number. */
 typedef struct format16 {
@@ -226,7 +226,7 @@ static void all_floats_narrow_alike(void)
     }
 }
 
-/* ---- bit streams ------------------------------------------------------------------------------ */
+/* ---- bit streams -------------------------------------------------------------------------- */
 
 static void packing_matches_known_bytes(void)
 {

@@ -14,7 +14,7 @@ static const qk_table *scalar(void)
     return qk_table_for(QK_SCALAR);
 }
 
-/* ---- range ------------------------------------------------------------------------------------ */
+/* ---- range -------------------------------------------------------------------------------- */
 
 static void zeros_come_back_positive(void)
 {
@@ -61,7 +61,7 @@ static void range_is_what_a_plain_loop_finds(void)
     }
 }
 
-/* ---- linear codes ----------------------------------------------------------------------------- */
+/* ---- linear codes ------------------------------------------------------------------------- */
 
 static void ties_go_to_even_and_the_clamp_counts(void)
 {
@@ -152,7 +152,7 @@ static void scale_zero_decodes_to_positive_zero(void)
     }
 }
 
-/* ---- codebook --------------------------------------------------------------------------------- */
+/* ---- codebook ----------------------------------------------------------------------------- */
 
 static void assignment_counts_the_thresholds_below(void)
 {
@@ -185,7 +185,7 @@ static void assignment_counts_the_thresholds_below(void)
     }
 }
 
-/* ---- lanes ------------------------------------------------------------------------------------ */
+/* ---- lanes -------------------------------------------------------------------------------- */
 
 /* The contract's sum, written as it reads: 64 lanes, then halves. */
 static double lanes_of(const double *term, size_t n)
@@ -270,6 +270,27 @@ static void sums_are_the_lanes_and_near_the_truth(void)
     }
 }
 
+/* One in each lane, then 99 products of u, each half a step of 1 and rounded away: an error of
+ * 99 u of the 107 u that are allowed. A bound that someone widens by a fifth fails here. */
+static void the_bound_of_a_sum_is_nearly_reached(void)
+{
+    enum { ROWS = 100, N = 64 * ROWS };
+    static float x[N], y[N];
+    for (size_t i = 0; i < N; i++) {
+        x[i] = i < 64 ? 1.0f : 0x1p-27f;
+        y[i] = i < 64 ? 1.0f : 0x1p-26f;
+    }
+    long double exact = 64.0L + 64 * (ROWS - 1) * 0x1p-53L;
+    for (int isa = 0; isa < QK_ISA_COUNT; isa++) {
+        const qk_table *t = qk_table_for((qk_isa)isa);
+        if (t) {
+            long double error = fabsl((long double)t->dot_f32(x, y, N) - exact);
+            CU_ASSERT(error <= bound(N, 0, exact));
+            CU_ASSERT(error >= 0.85L * bound(N, 0, exact));
+        }
+    }
+}
+
 static void sse_is_encode_then_decode(void)
 {
     static sums err2;
@@ -335,5 +356,6 @@ TEST_SUITE(scalar,
            {"scale 0 decodes to +0", scale_zero_decodes_to_positive_zero},
            {"assignment counts the thresholds below", assignment_counts_the_thresholds_below},
            {"sums are the 64 lanes and near the truth", sums_are_the_lanes_and_near_the_truth},
+           {"the bound of a sum is nearly reached", the_bound_of_a_sum_is_nearly_reached},
            {"sse is encode, then decode, then the lanes", sse_is_encode_then_decode},
            {"a NaN difference is found first and stays", nan_differences_are_found_first_and_stay})
