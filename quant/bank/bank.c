@@ -17,6 +17,7 @@ static const quant_reader readers[] = {
     {"safetensors", quant_safetensors_recognises, quant_safetensors_open},
     {"gguf", quant_gguf_recognises, quant_gguf_open},
     {"npy", quant_npy_recognises, quant_npy_open},
+    {"npz", quant_npz_recognises, quant_npz_open},
     {"safetensors", quant_index_recognises, quant_index_open},
     {"safetensors", NULL, quant_safetensors_open},
 };
@@ -47,7 +48,7 @@ static quant_status choose(quant_context *ctx, const quant_source *file,
     const char *what = quant_source_accident(head, bytes);
     what = what ? what : is_text(head, bytes) ? "a text file" : NULL;
     if (what) {
-        return quant_fail(ctx, QUANT_EMAGIC, "magic, offset 0: expected safetensors, GGUF or npy, "
+        return quant_fail(ctx, QUANT_EMAGIC, "magic, offset 0: expected safetensors, GGUF, npy or npz, "
                           "found %s", what);
     }
     *reader = &readers[READERS - 1];
@@ -127,8 +128,13 @@ quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const c
 
 const char *quant_bank_metadata(const quant_bank *bank, const char *key)
 {
+    return quant_bank_metadata_value(bank, key).text;
+}
+
+quant_metadata quant_bank_metadata_value(const quant_bank *bank, const char *key)
+{
     const quant_name *n = quant_names_find(bank->by_key, bank->pair_count, key, strlen(key));
-    return n ? bank->pairs[n->index].value : NULL;
+    return n ? bank->pairs[n->index].value : (quant_metadata){.kind = QUANT_METADATA_ABSENT};
 }
 
 const char *quant_bank_note(const quant_bank *bank, size_t i)

@@ -2,7 +2,7 @@
 /* bank.h - weight banks on disk: named tensors behind one interface.
  *
  * Formats, told by content and never by file name: safetensors (also a *.index.json with its
- * shards, or a folder that holds exactly one of the two), NumPy .npy v1-v3, GGUF v2/v3. The
+ * shards, or a folder that holds exactly one of the two), NumPy .npy v1-v3 and .npz, GGUF v2/v3. The
  * whole header is validated at opening; data is read piece by piece, so a bank may be larger than
  * memory. What is refused and what is accepted with a note: quant/bank/README.md. */
 #ifndef QUANT_BANK_BANK_H
@@ -44,16 +44,35 @@ typedef struct quant_bank quant_bank;
 quant_status quant_bank_open(quant_context *ctx, const char *path, quant_bank **bank);
 void quant_bank_close(quant_context *ctx, quant_bank *bank); /* NULL allowed */
 
-const char *quant_bank_format(const quant_bank *bank); /* "safetensors", "npy", "gguf" */
+const char *quant_bank_format(const quant_bank *bank); /* "safetensors", "npy", "npz", "gguf" */
 size_t quant_bank_count(const quant_bank *bank);
 /* Tensors in the order of their data (shards in the order of their names); NULL when i is not below
- * the count. The one tensor of an .npy file is called like the file, without folder and ".npy". */
+ * the count. The one tensor of an .npy file is called like the file, without folder and ".npy"; those of an
+ * .npz like its members, without ".npy". */
 const quant_tensor *quant_bank_tensor(const quant_bank *bank, size_t i);
 /* Index of a name; QUANT_EFIELD with a message when absent. O(log n). */
 quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name,
                              size_t *i);
 /* Value of a __metadata__ key (safetensors) or of a string key (GGUF); NULL when absent. */
 const char *quant_bank_metadata(const quant_bank *bank, const char *key);
+
+typedef enum quant_metadata_kind {
+    QUANT_METADATA_ABSENT,
+    QUANT_METADATA_TEXT,
+    QUANT_METADATA_INTEGER, /* any width, bool as 0 or 1; u64 beyond int64 comes as REAL */
+    QUANT_METADATA_REAL,
+    QUANT_METADATA_ARRAY    /* is there; its elements are not kept */
+} quant_metadata_kind;
+
+/* A value of any kind: text for TEXT; integer for INTEGER; real for INTEGER and REAL. */
+typedef struct quant_metadata {
+    quant_metadata_kind kind;
+    const char *text;
+    int64_t integer;
+    double real;
+} quant_metadata;
+
+quant_metadata quant_bank_metadata_value(const quant_bank *bank, const char *key);
 /* Notes gathered while opening ("leading white space", "unpadded end"); NULL past the end. */
 const char *quant_bank_note(const quant_bank *bank, size_t i);
 /* Bytes of all files of the bank. */
@@ -67,6 +86,10 @@ quant_status quant_bank_read_f32(quant_context *ctx, quant_bank *bank, size_t i,
                                  uint64_t count, float *out);
 quant_status quant_bank_read_f64(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
                                  uint64_t count, double *out);
+/* The same for integer types and BOOL; QUANT_ETYPE for others, QUANT_ERANGE for a U64 beyond
+ * int64. */
+quant_status quant_bank_read_i64(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
+                                 uint64_t count, int64_t *out);
 /* Stored bytes [first, first+count) of tensor i, uninterpreted (any type). */
 quant_status quant_bank_read_raw(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
                                  uint64_t count, void *out);

@@ -83,9 +83,16 @@ quant_status quant_bank_add(quant_context *ctx, quant_bank *bank, const quant_en
 quant_status quant_bank_add_pair(quant_context *ctx, quant_bank *bank, const char *key,
                                  const char *value)
 {
+    return quant_bank_add_value(ctx, bank, key,
+                                &(quant_metadata){.kind = QUANT_METADATA_TEXT, .text = value});
+}
+
+quant_status quant_bank_add_value(quant_context *ctx, quant_bank *bank, const char *key,
+                                  const quant_metadata *value)
+{
     QUANT_TRY(quant_bank_grow(ctx, &bank->pairs, &bank->pair_room, bank->pair_count + 1,
                               sizeof *bank->pairs));
-    bank->pairs[bank->pair_count++] = (quant_pair){key, value};
+    bank->pairs[bank->pair_count++] = (quant_pair){key, *value};
     return QUANT_OK;
 }
 
@@ -196,6 +203,7 @@ void quant_bank_close(quant_context *ctx, quant_bank *bank)
     quant_release(ctx, bank->pairs, bank->pair_room, sizeof *bank->pairs);
     quant_release(ctx, bank->by_key, bank->pair_count, sizeof *bank->by_key);
     quant_release(ctx, bank->scratch, QUANT_BANK_SCRATCH, 1);
+    quant_release(ctx, bank->inflated, bank->inflated_bytes, 1);
     free_pool(ctx, bank->pool);
     quant_release(ctx, bank, 1, sizeof *bank);
 }

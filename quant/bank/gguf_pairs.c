@@ -6,7 +6,10 @@
 #include "quant/bank/gguf_reader.h"
 #include "quant/bank/utf8.h"
 
-enum { T_U32 = 4, T_BOOL = 7, T_STRING = 8, T_ARRAY = 9, T_COUNT = 13, KEY_MAX = 65535 };
+enum {
+    T_U32 = 4, T_F32 = 6, T_BOOL = 7, T_STRING = 8, T_ARRAY = 9, T_U64 = 10, T_F64 = 12,
+    T_COUNT = 13, KEY_MAX = 65535
+};
 #define STRING_MAX (UINT64_C(1) << 30)
 #define ARRAY_MAX (UINT64_C(1) << 30)
 #define KEPT_MAX (UINT64_C(1) << 24) /* longer values are skipped, with a note */
@@ -119,6 +122,53 @@ static quant_status alignment(quant_gguf *g, uint32_t type)
     return QUANT_OK;
 }
 
+/* b[bytes], little-endian, of a scalar type. */
+static quant_metadata number_of(uint32_t type, const unsigned char *b)
+{
+    quant_metadata v = {.kind = QUANT_METADATA_INTEGER};
+    uint64_t u = 0;
+    unsigned bits = 8u * type_bytes[type];
+    for (unsigned i = 0; i < bits / 8; i++) {
+        u |= (uint64_t)b[i] << 8 * i;
+    }
+    if (type == T_F32 || type == T_F64) {
+        float f;
+        uint32_t u32 = (uint32_t)u;
+        memcpy(&f, &u32, sizeof f);
+        memcpy(&v.real, &u, sizeof v.real);
+        v.real = type == T_F32 ? (double)f : v.real;
+        v.kind = QUANT_METADATA_REAL;
+        return v;
+    }
+    if (type == T_U64 && u > INT64_MAX) {
+        return (quant_metadata){.kind = QUANT_METADATA_REAL, .real = (double)u};
+    }
+    bool negative = type_names[type][0] == 'i' && u >> (bits - 1) & 1;
+    u |= negative && bits < 64 ? ~UINT64_C(0) << bits : 0;
+    memcpy(&v.integer, &u, sizeof v.integer);
+    v.real = (double)v.integer;
+    return v;
+}
+
+static quant_status number_value(quant_gguf *g, uint32_t type, const char *key)
+{
+    unsigned char b[8];
+    QUANT_TRY(quant_cursor_take(&g->cursor, b, type_bytes[type], "value"));
+    if (type == T_BOOL && b[0] > 1) {
+        return quant_fail(g->ctx, QUANT_ERANGE, "bool, offset %" PRIu64 ": expected 0 or 1, found "
+                          "%u", g->cursor.at - 1, b[0]);
+    }
+    quant_metadata v = number_of(type, b);
+    return quant_bank_add_value(g->ctx, g->bank, key, &v);
+}
+
+static quant_status array_value(quant_gguf *g, const char *key)
+{
+    QUANT_TRY(skip_array(g));
+    return quant_bank_add_value(g->ctx, g->bank, key,
+                                &(quant_metadata){.kind = QUANT_METADATA_ARRAY});
+}
+
 static quant_status value(quant_gguf *g, const char *key)
 {
     uint32_t type;
@@ -128,9 +178,8 @@ static quant_status value(quant_gguf *g, const char *key)
     }
     switch (type) {
     case T_STRING: return string_value(g, key);
-    case T_ARRAY: return skip_array(g);
-    case T_BOOL: return bools(g, 1);
-    default: return quant_cursor_skip(&g->cursor, type_bytes[type], "value");
+    case T_ARRAY: return array_value(g, key);
+    default: return number_value(g, type, key);
     }
 }
 

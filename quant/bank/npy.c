@@ -19,13 +19,17 @@ bool quant_npy_recognises(const unsigned char *head, size_t bytes)
     return n > 0 && (same == n || (n == 6 && same == 5));
 }
 
-/* *start: offset of the literal; *length: its bytes. Both limits are tested before anything is read
- * or allocated. */
-static quant_status preamble(quant_context *ctx, const quant_source *file, int *major,
-                             uint64_t *start, size_t *length)
+static quant_status preamble_has(quant_context *ctx, uint64_t size, uint64_t need)
 {
-    unsigned char b[12];
-    QUANT_TRY(quant_source_read(ctx, file, 0, b, 8));
+    return size >= need ? QUANT_OK
+                        : quant_fail(ctx, QUANT_ETRUNC, "offset 0: expected %" PRIu64
+                                     " bytes before the header, found %" PRIu64, need, size);
+}
+
+quant_status quant_npy_preamble(quant_context *ctx, const unsigned char b[QUANT_NPY_PREAMBLE],
+                                uint64_t size, quant_npy_start *out)
+{
+    QUANT_TRY(preamble_has(ctx, size, 8));
     if (memcmp(b, magic, 6) != 0) {
         return quant_fail(ctx, QUANT_EMAGIC, "magic, offset 0: expected \\x93NUMPY, found another");
     }
@@ -34,20 +38,19 @@ static quant_status preamble(quant_context *ctx, const quant_source *file, int *
                           "%u.%u", b[6], b[7]);
     }
     size_t width = b[6] == 1 ? 2 : 4;
-    QUANT_TRY(quant_source_read(ctx, file, 8, b + 8, width));
+    QUANT_TRY(preamble_has(ctx, size, 8 + width));
     uint64_t n = b[8] | (uint64_t)b[9] << 8;
     n |= width == 4 ? (uint64_t)b[10] << 16 | (uint64_t)b[11] << 24 : 0;
-    *start = 8 + width;
+    uint64_t start = 8 + width;
     if (n > QUANT_NPY_HEADER_MAX) {
         return quant_fail(ctx, QUANT_ELIMIT, "header length, offset 8: expected at most %d, found %"
                           PRIu64, QUANT_NPY_HEADER_MAX, n);
     }
-    if (n > file->size - *start) {
+    if (n > size - start) {
         return quant_fail(ctx, QUANT_ETRUNC, "header, offset %" PRIu64 ": expected %" PRIu64
-                          " bytes, found %" PRIu64, *start, n, file->size - *start);
+                          " bytes, found %" PRIu64, start, n, size - start);
     }
-    *major = b[6];
-    *length = (size_t)n;
+    *out = (quant_npy_start){b[6], (size_t)start, (size_t)n};
     return QUANT_OK;
 }
 
@@ -79,19 +82,17 @@ static const char *name_of(quant_context *ctx, quant_bank *bank, const char *pat
     return quant_bank_text(ctx, bank, name, n);
 }
 
-static quant_status add(quant_context *ctx, quant_bank *bank, size_t source,
-                        const quant_npy_header *h, uint64_t data)
+quant_status quant_npy_add(quant_context *ctx, quant_bank *bank, const quant_npy_header *h,
+                           uint64_t left, quant_entry *entry)
 {
-    const quant_source *file = &bank->sources[source];
-    quant_entry e = {.offset = data, .source = source};
+    quant_entry e = *entry;
     e.tensor.dtype = h->dtype;
     e.tensor.shape = h->shape;
     e.tensor.dtype_text = quant_bank_text(ctx, bank, h->descr, strlen(h->descr));
-    e.tensor.name = name_of(ctx, bank, file->path);
     if (!e.tensor.dtype_text || !e.tensor.name) {
         return QUANT_ENOMEM;
     }
-    QUANT_TRY(check_data(ctx, &e.tensor, file->size - data));
+    QUANT_TRY(check_data(ctx, &e.tensor, left));
     e.fortran = h->fortran && h->shape.rank > 1;
     e.swapped = h->big_endian == (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
     if (!h->has_newline) {
@@ -102,19 +103,26 @@ static quant_status add(quant_context *ctx, quant_bank *bank, size_t source,
 
 quant_status quant_npy_open(quant_context *ctx, quant_bank *bank, size_t source)
 {
-    int major = 0;
-    uint64_t start = 0;
-    size_t length = 0;
+    const quant_source *file = &bank->sources[source];
+    unsigned char b[QUANT_NPY_PREAMBLE];
+    size_t some = file->size < sizeof b ? (size_t)file->size : sizeof b;
+    quant_npy_start start;
     quant_npy_header h;
-    QUANT_TRY(preamble(ctx, &bank->sources[source], &major, &start, &length));
-    char *text = quant_alloc(ctx, length, 1);
+    QUANT_TRY(quant_source_read(ctx, file, 0, b, some));
+    QUANT_TRY(quant_npy_preamble(ctx, b, file->size, &start));
+    char *text = quant_alloc(ctx, start.length, 1);
     if (!text) {
         return QUANT_ENOMEM;
     }
-    quant_status s = quant_source_read(ctx, &bank->sources[source], start, text, length);
+    quant_status s = quant_source_read(ctx, file, start.at, text, start.length);
     if (s == QUANT_OK) {
-        s = quant_npy_parse(ctx, text, length, major, &h);
+        s = quant_npy_parse(ctx, text, start.length, start.major, &h);
     }
-    quant_release(ctx, text, length, 1);
-    return s == QUANT_OK ? add(ctx, bank, source, &h, start + length) : s;
+    quant_release(ctx, text, start.length, 1);
+    if (s != QUANT_OK) {
+        return s;
+    }
+    quant_entry e = {.offset = start.at + start.length, .source = source};
+    e.tensor.name = name_of(ctx, bank, file->path);
+    return quant_npy_add(ctx, bank, &h, file->size - e.offset, &e);
 }

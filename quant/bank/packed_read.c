@@ -141,7 +141,7 @@ static quant_status add_quantized(quant_context *ctx, quant_packed *packed, cons
     memset(t, 0, sizeof *t);
     t->name = pair->key + strlen(QUANT_PACK_KEY);
     t->tensor = SIZE_MAX;
-    quant_status s = parse_value(ctx, pair->value, t);
+    quant_status s = parse_value(ctx, pair->value.text, t);
     s = s == QUANT_OK ? claim_parts(ctx, packed, t) : s;
     if (s != QUANT_OK) {
         return quant_packed_blame(ctx, s, t->name);

@@ -7,11 +7,14 @@
 #include "kernels/kernels.h"
 #include "quant/bank/reader.h"
 
-/* Where values go: float when width is 4, double when it is 8. */
+typedef enum target { TO_FLOAT, TO_DOUBLE, TO_INTEGER } target;
+
+/* Where values go, and their size. */
 typedef struct sink {
     quant_context *ctx;
     quant_bank *bank;
     const quant_entry *entry;
+    target kind;
     size_t width;
     unsigned char *out;
     uint64_t first, count;
@@ -70,20 +73,56 @@ static void to_double(quant_dtype d, const void *raw, size_t n, double *out)
     }
 }
 
+/* False when a value does not fit. */
+static bool to_integer(quant_dtype d, const void *raw, size_t n, int64_t *out)
+{
+    size_t size = quant_dtype_bits(d) / 8;
+    bool is_signed = d == QUANT_I8 || d == QUANT_I16 || d == QUANT_I32;
+    uint64_t sign = is_signed ? UINT64_C(1) << (8 * size - 1) : 0;
+    const unsigned char *p = raw;
+    for (size_t i = 0; i < n; i++, p += size) {
+        uint64_t u = 0;
+        for (size_t b = 0; b < size; b++) {
+            bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+            u |= (uint64_t)p[little ? b : size - 1 - b] << 8 * b;
+        }
+        u = (u ^ sign) - sign;
+        if (d == QUANT_U64 && u > INT64_MAX) {
+            return false;
+        }
+        memcpy(&out[i], &u, sizeof u);
+    }
+    return true;
+}
+
+/* Stored bytes from `at` on of an entry, wherever they are kept. */
+static quant_status stored(quant_context *ctx, quant_bank *bank, const quant_entry *e, uint64_t at,
+                           void *out, size_t count)
+{
+    if (!e->deflated) {
+        return quant_source_read(ctx, &bank->sources[e->source], e->offset + at, out, count);
+    }
+    QUANT_TRY(quant_npz_inflate(ctx, bank, e));
+    memcpy(out, bank->inflated + e->offset + at, count);
+    return QUANT_OK;
+}
+
 /* Elements [at, at+n) as they lie in the file, n <= QUANT_BANK_PIECE, converted into `to`. */
 static quant_status piece(const sink *s, uint64_t at, size_t n, void *to)
 {
     size_t size = stored_bytes(s->entry);
     void *raw = s->bank->scratch;
-    QUANT_TRY(quant_source_read(s->ctx, &s->bank->sources[s->entry->source],
-                                s->entry->offset + at * size, raw, n * size));
+    QUANT_TRY(stored(s->ctx, s->bank, s->entry, at * size, raw, n * size));
     if (s->entry->swapped) {
         swap_bytes(raw, n, size);
     }
-    if (s->width == sizeof(float)) {
+    if (s->kind == TO_FLOAT) {
         to_float(s->entry->tensor.dtype, raw, n, to);
-    } else {
+    } else if (s->kind == TO_DOUBLE) {
         to_double(s->entry->tensor.dtype, raw, n, to);
+    } else if (!to_integer(s->entry->tensor.dtype, raw, n, to)) {
+        return quant_fail(s->ctx, QUANT_ERANGE, "elements %" PRIu64 "..%" PRIu64 ": expected "
+                          "integers below 2^63, found a larger one", at, at + n - 1);
     }
     return QUANT_OK;
 }
@@ -191,22 +230,34 @@ static quant_status check_range(quant_context *ctx, quant_bank *bank, size_t i, 
                           " %s, found %" PRIu64 " from %" PRIu64, t->name, whole,
                           raw ? "bytes" : "elements", r[1], r[0]);
     }
-    if (!raw && !quant_dtype_is_decoded(t->dtype)) {
-        return quant_fail(ctx, QUANT_EUNSUPPORTED, "tensor \"%s\": values of %s are not decoded",
-                          t->name, t->dtype_text);
-    }
     if (!bank->scratch) {
         bank->scratch = quant_alloc(ctx, QUANT_BANK_SCRATCH, 1);
     }
     return bank->scratch ? QUANT_OK : QUANT_ENOMEM;
 }
 
+static quant_status check_type(quant_context *ctx, const quant_tensor *t, target kind)
+{
+    bool integer = t->dtype >= QUANT_I64 && t->dtype <= QUANT_BOOL;
+    if (kind == TO_INTEGER && !integer) {
+        return quant_fail(ctx, QUANT_ETYPE, "tensor \"%s\": expected integers, found %s", t->name,
+                          t->dtype_text);
+    }
+    if (kind != TO_INTEGER && !quant_dtype_is_decoded(t->dtype)) {
+        return quant_fail(ctx, QUANT_EUNSUPPORTED, "tensor \"%s\": values of %s are not decoded",
+                          t->name, t->dtype_text);
+    }
+    return QUANT_OK;
+}
+
 static quant_status read_values(quant_context *ctx, quant_bank *bank, size_t i, const uint64_t r[2],
-                                size_t width, void *out)
+                                target kind, void *out)
 {
     QUANT_TRY(check_range(ctx, bank, i, r, false));
     const quant_entry *e = &bank->entries[i];
-    sink s = {ctx, bank, e, width, out, r[0], r[1]};
+    QUANT_TRY(check_type(ctx, &e->tensor, kind));
+    size_t width = kind == TO_FLOAT ? sizeof(float) : 8;
+    sink s = {ctx, bank, e, kind, width, out, r[0], r[1]};
     if (r[1] == 0) {
         return QUANT_OK;
     }
@@ -216,13 +267,19 @@ static quant_status read_values(quant_context *ctx, quant_bank *bank, size_t i, 
 quant_status quant_bank_read_f32(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
                                  uint64_t count, float *out)
 {
-    return read_values(ctx, bank, i, (uint64_t[2]){first, count}, sizeof *out, out);
+    return read_values(ctx, bank, i, (uint64_t[2]){first, count}, TO_FLOAT, out);
 }
 
 quant_status quant_bank_read_f64(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
                                  uint64_t count, double *out)
 {
-    return read_values(ctx, bank, i, (uint64_t[2]){first, count}, sizeof *out, out);
+    return read_values(ctx, bank, i, (uint64_t[2]){first, count}, TO_DOUBLE, out);
+}
+
+quant_status quant_bank_read_i64(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
+                                 uint64_t count, int64_t *out)
+{
+    return read_values(ctx, bank, i, (uint64_t[2]){first, count}, TO_INTEGER, out);
 }
 
 quant_status quant_bank_read_raw(quant_context *ctx, quant_bank *bank, size_t i, uint64_t first,
@@ -230,6 +287,5 @@ quant_status quant_bank_read_raw(quant_context *ctx, quant_bank *bank, size_t i,
 {
     QUANT_TRY(check_range(ctx, bank, i, (uint64_t[2]){first, count}, true));
     const quant_entry *e = &bank->entries[i];
-    return blame(ctx, bank, e, quant_source_read(ctx, &bank->sources[e->source], e->offset + first,
-                                                 out, (size_t)count));
+    return blame(ctx, bank, e, stored(ctx, bank, e, first, out, (size_t)count));
 }

@@ -20,12 +20,16 @@ typedef struct quant_entry {
     uint64_t order;    /* of its record in the file */
     bool swapped;      /* byte order is not this machine's */
     bool fortran;      /* stored with the first axis fastest */
+    bool deflated;     /* member of an archive: offset counts in the inflated member */
+    uint64_t packed, packed_bytes, whole; /* compressed bytes: where, how many; inflated size */
+    uint32_t crc;
 } quant_entry;
 
 _Static_assert(sizeof(quant_entry) <= 256, "quant_sort moves at most 256 bytes");
 
 typedef struct quant_pair {
-    const char *key, *value;
+    const char *key;
+    quant_metadata value;
 } quant_pair;
 
 typedef struct quant_pool quant_pool; /* chunk of strings */
@@ -46,6 +50,9 @@ struct quant_bank {
     size_t note_count;
     quant_pool *pool;
     void *scratch;       /* [QUANT_BANK_SCRATCH], allocated at the first read */
+    unsigned char *inflated; /* data of the deflated member that was read last */
+    size_t inflated_bytes;
+    const quant_entry *inflated_of;
 };
 
 enum { QUANT_BANK_PIECE = 8192, QUANT_BANK_SCRATCH = 2 * 8 * QUANT_BANK_PIECE };
@@ -59,11 +66,15 @@ typedef struct quant_reader {
 } quant_reader;
 
 bool quant_gguf_recognises(const unsigned char *head, size_t bytes);
+bool quant_npz_recognises(const unsigned char *head, size_t bytes);
 bool quant_npy_recognises(const unsigned char *head, size_t bytes);
 bool quant_safetensors_recognises(const unsigned char *head, size_t bytes);
 bool quant_index_recognises(const unsigned char *head, size_t bytes);
 quant_status quant_gguf_open(quant_context *ctx, quant_bank *bank, size_t source);
 quant_status quant_npy_open(quant_context *ctx, quant_bank *bank, size_t source);
+quant_status quant_npz_open(quant_context *ctx, quant_bank *bank, size_t source);
+/* Put the data of a deflated member into bank->inflated, unless they are there. */
+quant_status quant_npz_inflate(quant_context *ctx, quant_bank *bank, const quant_entry *entry);
 quant_status quant_safetensors_open(quant_context *ctx, quant_bank *bank, size_t source);
 quant_status quant_index_open(quant_context *ctx, quant_bank *bank, size_t source);
 
@@ -77,8 +88,11 @@ char *quant_bank_room(quant_context *ctx, quant_bank *bank, size_t bytes);
 quant_status quant_bank_add_source(quant_context *ctx, quant_bank *bank, const char *path,
                                    size_t *source);
 quant_status quant_bank_add(quant_context *ctx, quant_bank *bank, const quant_entry *entry);
+/* key and text live as long as the bank. */
 quant_status quant_bank_add_pair(quant_context *ctx, quant_bank *bank, const char *key,
                                  const char *value);
+quant_status quant_bank_add_value(quant_context *ctx, quant_bank *bank, const char *key,
+                                  const quant_metadata *value);
 /* The same text is kept once; notes beyond QUANT_BANK_NOTES are dropped. */
 quant_status quant_bank_add_note(quant_context *ctx, quant_bank *bank, const char *format, ...)
     QUANT_PRINTF(3, 4);

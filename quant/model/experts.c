@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* experts.c - a router gives every token its few experts; each expert works on the rows that chose
+ * it, gathered, in the order of the experts. */
+#include <string.h>
+
+#include "quant/internal.h"
+#include "quant/model/pass.h"
+
+/* The k largest shares (ties: the lower index), divided by their sum; the others become 0. A NaN is
+ * never larger; with nothing but NaN the first k are taken, and stay NaN. */
+static void keep_largest(float *share, size_t experts, size_t k)
+{
+    double sum = 0;
+    uint64_t taken[MODEL_EXPERTS / 64] = {0}; /* bit e: chosen */
+    for (size_t i = 0; i < k; i++) {
+        size_t best = experts;
+        for (size_t e = 0; e < experts; e++) {
+            bool free_one = !(taken[e / 64] >> e % 64 & 1);
+            best = free_one && (best == experts || share[e] > share[best]) ? e : best;
+        }
+        taken[best / 64] |= UINT64_C(1) << best % 64;
+        sum += (double)share[best];
+    }
+    for (size_t e = 0; e < experts; e++) {
+        bool chosen = taken[e / 64] >> e % 64 & 1;
+        share[e] = chosen ? (float)((double)share[e] / sum) : 0;
+    }
+}
+
+static quant_status route(model_pass *p, size_t row, size_t rows)
+{
+    size_t experts = (size_t)p->z->experts;
+    float *r = model_routes(p, p->variant, row);
+    const quant_forward_variant *v = &p->variants[p->variant];
+    const model_product product = {p->x.at, p->w[QUANT_ROLE_ROUTER], r, rows, (size_t)p->z->width,
+                                   experts};
+    model_multiply(p, &product);
+    model_softmax(&p->ops, r, rows, experts);
+    QUANT_TRY(model_show(p, QUANT_STAGE_ROUTER, r, row, rows, experts));
+    for (size_t i = 0; i < rows && !v->routed; i++) {
+        keep_largest(r + i * experts, experts, (size_t)p->z->experts_used);
+        model_round(p->ops.compute, r + i * experts, experts);
+    }
+    if (v->routed) {
+        memcpy(r, model_routes(p, v->router, row), rows * experts * sizeof *r);
+    }
+    return model_show(p, QUANT_STAGE_ROUTES, r, row, rows, experts);
+}
+
+/* Rows that chose expert e, side by side. */
+static size_t gather(const model_pass *p, const float *routes, size_t e, size_t rows)
+{
+    size_t width = (size_t)p->z->width, experts = (size_t)p->z->experts, n = 0;
+    for (size_t i = 0; i < rows; i++) {
+        if (routes[i * experts + e] != 0) {
+            memcpy(p->expert_in.at + n++ * width, p->x.at + i * width, width * sizeof(float));
+        }
+    }
+    return n;
+}
+
+static void scatter(const model_pass *p, const float *routes, size_t e, size_t rows)
+{
+    size_t width = (size_t)p->z->width, experts = (size_t)p->z->experts;
+    const float *from = p->expert_out.at;
+    for (size_t i = 0; i < rows; i++) {
+        float weight = routes[i * experts + e];
+        if (weight != 0) {
+            float *to = p->experts.at + i * width;
+            for (size_t c = 0; c < width; c++) {
+                to[c] += weight * from[c];
+            }
+            from += width;
+        }
+    }
+}
+
+static void one_expert(const model_pass *p, const float *routes, size_t e, size_t rows)
+{
+    size_t width = (size_t)p->z->width, inner = (size_t)p->z->expert_inner;
+    size_t n = gather(p, routes, e, rows), stride = inner * width;
+    if (n == 0) {
+        return;
+    }
+    const model_product gate = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_GATE] + e * stride,
+                                p->gate.at, n, width, inner};
+    const model_product up = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_UP] + e * stride, p->up.at, n,
+                              width, inner};
+    const model_product down = {p->gate.at, p->w[QUANT_ROLE_EXPERT_DOWN] + e * stride,
+                                p->expert_out.at, n, inner, width};
+    model_multiply(p, &gate);
+    model_multiply(p, &up);
+    model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, n, inner);
+    model_multiply(p, &down);
+    scatter(p, routes, e, rows);
+}
+
+quant_status model_layer_experts(model_pass *p, size_t row, size_t rows)
+{
+    size_t width = (size_t)p->z->width;
+    QUANT_TRY(route(p, row, rows));
+    memset(p->experts.at, 0, rows * width * sizeof(float));
+    for (size_t e = 0; e < (size_t)p->z->experts; e++) {
+        one_expert(p, model_routes(p, p->variant, row), e, rows);
+    }
+    model_round_rows(&p->ops, p->experts.at, rows, width);
+    return model_show(p, QUANT_STAGE_EXPERTS, p->experts.at, row, rows, width);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* gemm.h - matrix products; gemm.c is the one file that includes the header of OpenBLAS. */
+#ifndef QUANT_MODEL_GEMM_H
+#define QUANT_MODEL_GEMM_H
+
+#include <stddef.h>
+
+/* Rows handled by one call: how work is cut does not depend on the number of threads. */
+enum { MODEL_ROWS = 64, MODEL_COLUMNS = 512 };
+
+/* One BLAS thread from here on; parallel calls come from our own threads. */
+void model_gemm_begin(void);
+
+/* y[rows][out] = x[rows][in] * w[out][in]^T, by blocks of MODEL_ROWS x MODEL_COLUMNS. */
+typedef struct model_product {
+    const float *x, *w;
+    float *y;
+    size_t rows, in, out;
+} model_product;
+
+void model_gemm(const model_product *p, int threads);
+
+/* c[m][n] = scale * a[m][k] * b[n][k]^T, and c[m][n] += a[m][k] * b[k][n]; ld: elements from a row
+ * to the next. */
+typedef struct model_strided {
+    const float *a, *b;
+    float *c;
+    size_t m, n, k, lda, ldb, ldc;
+} model_strided;
+
+void model_gemm_scores(const model_strided *p, float scale);
+void model_gemm_mix(const model_strided *p);
+
+#endif

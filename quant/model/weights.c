@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* weights.c - a tensor as stored, and as a variant has it: encoded and decoded again. */
+#include <inttypes.h>
+
+#include "quant/encode.h"
+#include "quant/internal.h"
+#include "quant/model/pass.h"
+
+quant_status model_buffer_new(quant_context *ctx, model_buffer *b, uint64_t count, uint64_t size)
+{
+    uint64_t n;
+    if (__builtin_mul_overflow(count, size, &n) || n > SIZE_MAX / sizeof(float)) {
+        return quant_fail(ctx, QUANT_ENOMEM, "memory: %" PRIu64 " times %" PRIu64 " floats", count,
+                          size);
+    }
+    b->count = (size_t)n;
+    b->at = quant_alloc(ctx, b->count, sizeof(float));
+    return b->at ? QUANT_OK : QUANT_ENOMEM;
+}
+
+void model_buffer_free(quant_context *ctx, model_buffer *b)
+{
+    quant_release(ctx, b->at, b->count, sizeof(float));
+    *b = (model_buffer){NULL, 0};
+}
+
+static quant_status sized(model_pass *p, model_buffer *b, const quant_tensor *t)
+{
+    if (b->at && b->count == t->elements) {
+        return QUANT_OK;
+    }
+    model_buffer_free(p->ctx, b);
+    return model_buffer_new(p->ctx, b, t->elements, 1);
+}
+
+quant_status model_weights_read(model_pass *p, quant_role role, uint64_t layer)
+{
+    size_t i;
+    const quant_tensor *t = quant_model_tensor(p->model, role, layer, &i);
+    if (!t) {
+        return QUANT_OK;
+    }
+    QUANT_TRY(sized(p, &p->stored[role], t));
+    return quant_bank_read_f32(p->ctx, p->model->bank, i, 0, t->elements, p->stored[role].at);
+}
+
+static const quant_scheme *scheme_of(const quant_forward_variant *v, const quant_tensor *t)
+{
+    return v->scheme && t->shape.rank >= 2 ? v->scheme(v->user, t) : NULL;
+}
+
+static quant_status round_trip(model_pass *p, const quant_scheme *scheme, const quant_tensor *t,
+                               const float *w, float *out)
+{
+    quant_layout layout;
+    QUANT_TRY(quant_encode_layout(p->ctx, scheme, &t->shape, &layout));
+    void *packed = quant_alloc(p->ctx, layout.bytes, 1);
+    if (!packed) {
+        return QUANT_ENOMEM;
+    }
+    quant_status s = quant_encode(p->ctx, scheme, &t->shape, w, packed, layout.bytes, NULL);
+    if (s == QUANT_OK) {
+        s = quant_decode(p->ctx, scheme, &t->shape, packed, layout.bytes, out);
+    }
+    quant_release(p->ctx, packed, layout.bytes, 1);
+    return s;
+}
+
+quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer)
+{
+    const quant_tensor *t = quant_model_tensor(p->model, role, layer, NULL);
+    const quant_scheme *chosen = t ? scheme_of(&p->variants[p->variant], t) : NULL;
+    p->w[role] = p->stored[role].at;
+    if (!chosen) {
+        return QUANT_OK;
+    }
+    quant_scheme scheme = *chosen;
+    QUANT_TRY(sized(p, &p->changed[role], t));
+    quant_status s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at);
+    if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
+        s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at);
+    }
+    p->w[role] = p->changed[role].at;
+    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(p->ctx, s, t->name);
+}
+
+bool model_weights_same(const quant_forward_variant *a, const quant_forward_variant *b)
+{
+    return a->scheme == b->scheme && (a->user == b->user || !a->scheme);
+}
