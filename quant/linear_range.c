@@ -24,6 +24,10 @@ static size_t piece_length(uint64_t n, int64_t k)
 static quant_interval extremes(const float *x, uint64_t n, int threads)
 {
     float lowest = x[0], highest = x[0];
+    if (n <= PIECE) { /* a team of one still costs a microsecond: blocks go past it */
+        qk()->minmax_f32(x, (size_t)n, &lowest, &highest);
+        return (quant_interval){lowest, highest};
+    }
 #pragma omp parallel for num_threads(threads) reduction(min : lowest) reduction(max : highest) \
     if (threads > 1)
     for (int64_t k = 0; k < piece_count(n); k++) {
@@ -38,6 +42,9 @@ static quant_interval extremes(const float *x, uint64_t n, int threads)
 static float absmax_of(const float *x, uint64_t n, int threads)
 {
     float most = 0.0f;
+    if (n <= PIECE) {
+        return qk()->absmax_f32(x, (size_t)n);
+    }
 #pragma omp parallel for num_threads(threads) reduction(max : most) if (threads > 1)
     for (int64_t k = 0; k < piece_count(n); k++) {
         float a = qk()->absmax_f32(x + k * PIECE, piece_length(n, k));
@@ -51,6 +58,9 @@ static double error_of(const float *x, uint64_t n, qk_linear p, int threads)
 {
     enum { BATCH = 64 };
     double part[BATCH], sum = 0.0;
+    if (n <= PIECE) {
+        return qk()->sse_linear(x, (size_t)n, p);
+    }
     int64_t pieces = piece_count(n);
     for (int64_t base = 0; base < pieces; base += BATCH) {
         int64_t many = pieces - base < BATCH ? pieces - base : BATCH;

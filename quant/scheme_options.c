@@ -38,7 +38,7 @@ static bool parse_word(const char *const *words, const char *text, int *index)
     return false;
 }
 
-/* ---- options: each has a reader of its value and a writer that says whether it is a default ---- */
+/* ---- options: a reader of the value, a writer that says whether it is a default ---- */
 
 static bool read_axis(quant_scheme *s, const char *v)
 {
@@ -206,8 +206,8 @@ static const quant_scheme_option options[] = {
      LINEAR | CODEBOOK, read_axis, write_axis},
     {"stack", "leading axes that index independent matrices", "0 (default), 1 ...",
      LINEAR | CODEBOOK, read_stack, write_stack},
-    {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR, read_asym,
-     write_asym},
+    {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR,
+     read_asym, write_asym},
     {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR, read_scale,
      write_scale},
     {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR, read_range,

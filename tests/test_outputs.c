@@ -275,20 +275,21 @@ static plain_pairs plain_triple(const char *name, size_t experts, float *const w
     return p;
 }
 
+static const char *const triple_names[][4] = {
+    {"l.0.mlp.gate_proj.weight", "l.0.mlp.up_proj.weight", "l.0.mlp.down_proj.weight",
+     "l.0.mlp.*_proj.weight"},
+    {"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight", "blk.1.ffn_down_exps.weight",
+     "blk.1.ffn_*_exps.weight"},
+    {"x/w1", "x/w3", "x/w2", "x/w*"},
+    {"gate", "up", "down", "*"},
+    {"ffn_gate", "ffn_up", "ffn_down", "ffn_*"},
+};
+static const int triple_orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                        {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+
 /* Names of gate, up, down and of the triple; every order of the three in the file. */
 static void triples_are_recognized_in_any_order(void)
 {
-    static const char *const names[][4] = {
-        {"l.0.mlp.gate_proj.weight", "l.0.mlp.up_proj.weight", "l.0.mlp.down_proj.weight",
-         "l.0.mlp.*_proj.weight"},
-        {"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight", "blk.1.ffn_down_exps.weight",
-         "blk.1.ffn_*_exps.weight"},
-        {"x/w1", "x/w3", "x/w2", "x/w*"},
-        {"gate", "up", "down", "*"},
-        {"ffn_gate", "ffn_up", "ffn_down", "ffn_*"},
-    };
-    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
-                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     quant_context *ctx = quant_context_new(NULL);
     float *w[3], *w_hat[3];
     const quant_shape shape[3] = {{3, {E, H, IN}}, {3, {E, H, IN}}, {3, {E, OUT, H}}};
@@ -298,10 +299,10 @@ static void triples_are_recognized_in_any_order(void)
         w_hat[p] = decoded("int4:channel,stack=1", &shape[p], w[p], n);
     }
     for (size_t i = 0; i < 30; i++) {
-        const char *const *name = names[i / 6];
+        const char *const *name = triple_names[i / 6];
         lab_bank_item items[4] = {{"other", QUANT_F32, {3, {2, 2, 2}}, w[0]}};
         for (size_t j = 0; j < 3; j++) {
-            size_t p = (size_t)orders[i % 6][j];
+            size_t p = (size_t)triple_orders[i % 6][j];
             items[1 + j] = (lab_bank_item){name[p], QUANT_F32, shape[p], w[p]};
         }
         quant_bank *bank = lab_bank_make(ctx, "triple.safetensors", items, 4);

@@ -31,5 +31,6 @@ void bench_time(bench_task *tasks, size_t n);
 const char *bench_filter(void);
 
 void bench_kernels(void);
+void bench_schemes(void);
 
 #endif

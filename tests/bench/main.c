@@ -12,6 +12,7 @@ static const struct {
     void (*run)(void);
 } parts[] = {
     {"kernels", bench_kernels},
+    {"schemes", bench_schemes},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 

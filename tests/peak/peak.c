@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* peak COMMAND ARG...: run it with its output thrown away, print its peak resident memory in KiB. */
+/* peak COMMAND ARG...: run it, throw its output away, print its peak resident memory in KiB. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -16,7 +16,8 @@ int main(int argc, char **argv)
         execvp(argv[1], argv + 1);
         _exit(127);
     }
-    if (child < 0 || waitpid(child, &status, 0) != child || getrusage(RUSAGE_CHILDREN, &used) != 0) {
+    if (child < 0 || waitpid(child, &status, 0) != child ||
+        getrusage(RUSAGE_CHILDREN, &used) != 0) {
         perror("peak");
         return 1;
     }
