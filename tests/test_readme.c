@@ -35,7 +35,8 @@ static void the_example_does_what_it_says(void)
     run_result r = run_shell(
         "awk '/^```/ { inside = /^```c example$/; next } inside' README.md > '%s' && "
         "${EXAMPLE_CC:-gcc} -std=c11 -Wall -Wextra -Werror -I. '%s' -o '%s' "
-        "-fopenmp \"$(dirname \"$QUANT\")/libquant.a\" -lm $EXAMPLE_FLAGS && '%s'", source, source, binary, binary);
+        "-fopenmp \"$(dirname \"$QUANT\")/libquant.a\" -lm $EXAMPLE_FLAGS && '%s'",
+        source, source, binary, binary);
     CU_ASSERT_EQUAL(r.status, 0);
     CU_ASSERT(strlen(r.out) > 10);
     char *text = readme();
