@@ -158,6 +158,31 @@ static void golden_table_padding(void)
     free(p);
 }
 
+/* A weight half way between two entries goes to the lower one, the next float to the upper. The
+ * second case has a midpoint that no float holds. */
+static void ties_go_to_the_lower_entry(void)
+{
+    const float odd = 1.0f + 0x1p-23f;
+    const struct {
+        const char *scheme;
+        float w[4], want[4];
+    } cases[] = {
+        {"lut1:tensor,mode=uniform", {-1, 3, 1, odd}, {-1, 3, -1, 3}},
+        {"lut1:tensor,mode=uniform,lut=f32", {1, odd, 1, odd}, {1, odd, 1, odd}},
+    };
+    for (int i = 0; i < 2; i++) {
+        quant_scheme s = scheme_of(cases[i].scheme);
+        quant_shape shape = {1, {4}};
+        quant_layout l;
+        float got[4];
+        uint8_t *p = encode_new(NULL, &s, &shape, cases[i].w, &l, NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+        CU_ASSERT_EQUAL(quant_decode(NULL, &s, &shape, p, l.bytes, got), QUANT_OK);
+        CU_ASSERT_EQUAL(memcmp(got, cases[i].want, sizeof got), 0);
+        free(p);
+    }
+}
+
 /* ---- the oracle: every element knows its coordinates, regions are lists of equal keys ---- */
 
 static uint64_t key_of(const quant_scheme *s, const quant_shape *shape, uint64_t e)
@@ -274,4 +299,5 @@ TEST_SUITE(encode,
            {"golden: grouped table decode", golden_grouped_table_decode},
            {"golden: shift and scale", golden_shift_scale},
            {"golden: table padding", golden_table_padding},
+           {"ties go to the lower entry", ties_go_to_the_lower_entry},
            {"linear schemes agree with the coordinate oracle", linear_agrees_with_the_oracle})
