@@ -158,19 +158,20 @@ static void golden_table_padding(void)
     free(p);
 }
 
-/* A weight half way between two entries goes to the lower one, the next float to the upper. The
- * second case has a midpoint that no float holds. */
+/* A weight half way between two entries goes to the lower one, the next float to the upper. No
+ * float holds the midpoints of the last two cases; the nearest one lies below, then above. */
 static void ties_go_to_the_lower_entry(void)
 {
-    const float odd = 1.0f + 0x1p-23f;
+    const float odd = 1.0f + 0x1p-23f, even = 1.0f + 0x1p-22f;
     const struct {
         const char *scheme;
         float w[4], want[4];
     } cases[] = {
         {"lut1:tensor,mode=uniform", {-1, 3, 1, odd}, {-1, 3, -1, 3}},
         {"lut1:tensor,mode=uniform,lut=f32", {1, odd, 1, odd}, {1, odd, 1, odd}},
+        {"lut1:tensor,mode=uniform,lut=f32", {even, odd, even, odd}, {even, odd, even, odd}},
     };
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         quant_scheme s = scheme_of(cases[i].scheme);
         quant_shape shape = {1, {4}};
         quant_layout l;
