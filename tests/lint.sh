@@ -56,6 +56,15 @@ done
 n=$(wc -l <Makefile)
 [ "$n" -gt 200 ] && echo "Makefile has $n lines" | say "over 200 lines"
 
+# The version script exports what the public headers declare.
+sed '/PRIVATE/,$d' quant/libquant.map | grep -oE 'quant_[a-z0-9_]+;' | tr -d ';' | sort >"$bad.map"
+for h in assert context encode fidelity kmeans1d predict quant random scheme shape status; do
+    gcc -fpreprocessed -dD -E -P "quant/$h.h" 2>/dev/null
+done | grep -v '^#' | tr '\n' ' ' | grep -oE '(^|[ *])quant_[a-z0-9_]+\(' | tr -d ' *(' |
+    grep -v '^quant_assert_metric$' | sort -u >"$bad.api"
+diff "$bad.map" "$bad.api" | grep '^[<>]' | say "version script against public headers"
+rm -f "$bad.map" "$bad.api"
+
 # Words that have no place in a finished tree.
 git grep -nwIE 'TODO|FIXME|XXX|not implemented' -- '*.c' '*.h' '*.sh' '*.py' ':!tests/lint.sh' |
     say "unfinished"

@@ -96,6 +96,17 @@ static void subnormal_weights_stay_finite(void)
     free(p);
 }
 
+/* Where the order statistic is zero it would delete the tensor: the extremes are kept. */
+static void a_percentile_of_zero_keeps_the_extremes(void)
+{
+    float w[300] = {0};
+    quant_shape shape = {3, {2, 3, 50}};
+    w[7] = 3.0f;
+    w[8] = -1.0f;
+    CU_ASSERT(worst_error("int8:tensor,scale=percentile:50", &shape, w, 300) <= 3.0 / 127);
+    CU_ASSERT(worst_error("int8:tensor,asym,scale=percentile:50", &shape, w, 300) <= 3.0 / 127);
+}
+
 static void largest_floats(void)
 {
     float w[300];
@@ -341,6 +352,7 @@ TEST_SUITE(encode_limits,
            {"zeros decode to zeros", zeros_decode_to_zeros},
            {"constants", constants_come_within_half_a_step},
            {"subnormal weights stay finite", subnormal_weights_stay_finite},
+           {"a percentile of zero keeps the extremes", a_percentile_of_zero_keeps_the_extremes},
            {"largest floats", largest_floats},
            {"non-finite values are refused with their place", nonfinite_is_refused_with_its_place},
            {"arguments are checked", arguments_are_checked},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* bench_schemes.c - weights/s of whole schemes, encode and decode, one thread, beside memcpy and
- * reading of the same floats in the same rounds. Gaussian weights; palettes also on weights that came
- * from bfloat16, as most banks do, because the number of distinct values decides their cost. */
+ * reading of the same floats in the same rounds. Gaussian weights; palettes also on weights that
+ * came from bfloat16, as most banks do: the number of distinct values decides their cost. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +26,8 @@ static volatile float sink;
 static void run_encode(const void *work)
 {
     const scheme_work *k = work;
-    if (quant_encode(NULL, &k->scheme, &shape, k->w, k->packed, k->layout.bytes, NULL) != QUANT_OK) {
+    quant_status s = quant_encode(NULL, &k->scheme, &shape, k->w, k->packed, k->layout.bytes, NULL);
+    if (s != QUANT_OK) {
         abort();
     }
 }
