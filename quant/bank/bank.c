@@ -48,8 +48,8 @@ static quant_status choose(quant_context *ctx, const quant_source *file,
     const char *what = quant_source_accident(head, bytes);
     what = what ? what : is_text(head, bytes) ? "a text file" : NULL;
     if (what) {
-        return quant_fail(ctx, QUANT_EMAGIC, "magic, offset 0: expected safetensors, GGUF, npy or npz, "
-                          "found %s", what);
+        return quant_fail(ctx, QUANT_EMAGIC, "magic, offset 0: expected safetensors, GGUF, npy or "
+                          "npz, found %s", what);
     }
     *reader = &readers[READERS - 1];
     return QUANT_OK;

@@ -2,9 +2,10 @@
 /* bank.h - weight banks on disk: named tensors behind one interface.
  *
  * Formats, told by content and never by file name: safetensors (also a *.index.json with its
- * shards, or a folder that holds exactly one of the two), NumPy .npy v1-v3 and .npz, GGUF v2/v3. The
- * whole header is validated at opening; data is read piece by piece, so a bank may be larger than
- * memory. What is refused and what is accepted with a note: quant/bank/README.md. */
+ * shards, or a folder that holds exactly one of the two), NumPy .npy v1-v3 and .npz, GGUF v2/v3.
+ * The whole header is validated at opening; data is read piece by piece, so a bank may be larger
+ * than memory (of an .npz, the largest compressed member is held). What is refused and what is
+ * accepted with a note: quant/bank/README.md. */
 #ifndef QUANT_BANK_BANK_H
 #define QUANT_BANK_BANK_H
 
@@ -47,8 +48,8 @@ void quant_bank_close(quant_context *ctx, quant_bank *bank); /* NULL allowed */
 const char *quant_bank_format(const quant_bank *bank); /* "safetensors", "npy", "npz", "gguf" */
 size_t quant_bank_count(const quant_bank *bank);
 /* Tensors in the order of their data (shards in the order of their names); NULL when i is not below
- * the count. The one tensor of an .npy file is called like the file, without folder and ".npy"; those of an
- * .npz like its members, without ".npy". */
+ * the count. The one tensor of an .npy file is called like the file, without folder and ".npy";
+ * those of an .npz are called like its members, without ".npy". */
 const quant_tensor *quant_bank_tensor(const quant_bank *bank, size_t i);
 /* Index of a name; QUANT_EFIELD with a message when absent. O(log n). */
 quant_status quant_bank_find(quant_context *ctx, const quant_bank *bank, const char *name,

@@ -31,8 +31,8 @@ quant_status quant_npy_preamble(quant_context *ctx, const unsigned char b[QUANT_
 quant_status quant_npy_parse(quant_context *ctx, const char *text, size_t bytes, int major,
                              quant_npy_header *out);
 
-/* Complete an entry (name, source, offset and how it is packed are set) by its header and append it;
- * `left` bytes lie behind the header. */
+/* Complete an entry (name, source, offset and how it is packed are set) by its header and append
+ * it; `left` bytes lie behind the header. */
 quant_status quant_npy_add(quant_context *ctx, quant_bank *bank, const quant_npy_header *h,
                            uint64_t left, quant_entry *entry);
 

@@ -35,8 +35,8 @@ quant_status zip_extra(quant_context *ctx, const unsigned char *extra, size_t by
 
 static quant_status differ(quant_context *ctx, const quant_zip_entry *z, const char *what)
 {
-    return quant_fail(ctx, QUANT_ELAYOUT, "local header, offset %" PRIu64 ": expected the %s of the "
-                      "directory, found another", z->header, what);
+    return quant_fail(ctx, QUANT_ELAYOUT, "local header, offset %" PRIu64 ": expected the %s of "
+                      "the directory, found another", z->header, what);
 }
 
 /* Sizes of a local header: all ones mean the zip64 record, which may repeat sizes that fit as well;

@@ -46,8 +46,8 @@ static quant_status check_central(walk *w, const quant_zip_entry *z, const unsig
         return quant_fail(w->ctx, QUANT_EUNSUPPORTED, "encryption is not supported");
     }
     if (z->method != STORED && z->method != DEFLATED) {
-        return quant_fail(w->ctx, QUANT_EUNSUPPORTED, "method: expected 0 (stored) or 8 (deflated), "
-                          "found %u", z->method);
+        return quant_fail(w->ctx, QUANT_EUNSUPPORTED, "method: expected 0 (stored) or 8 "
+                          "(deflated), found %u", z->method);
     }
     uint64_t disk = zip_number(b + 34, 2);
     return disk == 0 ? QUANT_OK : quant_fail(w->ctx, QUANT_ELAYOUT, "disk: expected 0, found %"

@@ -14,7 +14,7 @@
 
 enum { CLI_TABLE, CLI_JSON, CLI_CSV };      /* --format */
 enum { CLI_REFUSE, CLI_KEEP };              /* --nonfinite */
-enum { CLI_F32, CLI_F16, CLI_BF16 };        /* --dtype */
+enum { CLI_F32, CLI_F16, CLI_BF16 };        /* --dtype, --compute */
 enum { EXIT_GATE = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 /* "quant: MESSAGE" of the last failure as one line on stderr; returns its exit status. */

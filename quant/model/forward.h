@@ -26,7 +26,11 @@ typedef struct quant_tokens {
 /* What is rounded after each operation (matrix product, norm, addition, activation, softmax
  * weight, rotation). Sums inside an operation are float or double in any case, and weights are what
  * the variant says: for 16-bit weights choose the scheme f16 or bf16. */
-typedef enum quant_compute { QUANT_COMPUTE_F32, QUANT_COMPUTE_F16, QUANT_COMPUTE_BF16 } quant_compute;
+typedef enum quant_compute {
+    QUANT_COMPUTE_F32,
+    QUANT_COMPUTE_F16,
+    QUANT_COMPUTE_BF16
+} quant_compute;
 
 /* In the order in which a layer goes through them. */
 typedef enum quant_stage {
@@ -35,7 +39,7 @@ typedef enum quant_stage {
     QUANT_STAGE_Q,               /* after norm and rotation; rows ordered as in the file */
     QUANT_STAGE_K,
     QUANT_STAGE_V,
-    QUANT_STAGE_SCORES,          /* softmax weights [heads * s, s] of one sequence; 0 where masked */
+    QUANT_STAGE_SCORES,          /* softmax weights [heads * s, s] of a sequence; 0 where masked */
     QUANT_STAGE_MIX,             /* weighted sum of values: what o multiplies */
     QUANT_STAGE_O,
     QUANT_STAGE_ATTENTION_ADDED, /* O, or its norm: what is added to the residual stream */
@@ -102,8 +106,8 @@ typedef struct quant_forward_options {
 
 /* options NULL: all zero. QUANT_ERANGE names the first token out of range. Memory: one layer's
  * weights twice, the largest tensor once more packed when a variant quantizes, the residual stream
- * n * s * width of every variant, and scratch for at most max(s, 1024) rows; attention needs no more
- * for longer sequences (SCORES, when visited, heads * s * s). */
+ * n * s * width of every variant, and scratch for at most max(s, 1024) rows; attention needs no
+ * more for longer sequences (SCORES, when visited, heads * s * s). */
 quant_status quant_forward_run(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                                const quant_forward_variant *variants, size_t count,
                                const quant_forward_options *options);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "quant/model/gemm.h"
 
+/* Debian keeps OpenBLAS's own header under this name, whatever provides cblas.h. */
+#if __has_include(<cblas-openblas.h>)
 #include <cblas-openblas.h>
+#else
+#include <cblas.h>
+#endif
 
 void model_gemm_begin(void)
 {

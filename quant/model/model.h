@@ -46,8 +46,8 @@ typedef struct quant_model_sizes {
     uint64_t heads, kv_heads, head_dim;
     uint64_t inner;                     /* of the dense feed-forward part */
     uint64_t experts, experts_used, expert_inner; /* 0: none */
-    uint64_t window;                    /* a local layer sees that many positions; 0: all are seen */
-    uint64_t pattern;                   /* layer l is global when (l + 1) % pattern == 0; 0: none is */
+    uint64_t window;                    /* positions that a local layer sees; 0: all */
+    uint64_t pattern;                   /* layer l is global when (l + 1) % pattern = 0 */
     double eps, theta, theta_local;     /* of the norms; rotary bases of global and local layers */
     double logit_cap;                   /* c tanh(z / c); 0: none */
     bool tied;                          /* head and embedding are one tensor */

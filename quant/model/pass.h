@@ -31,7 +31,8 @@ typedef struct model_pass {
     model_buffer routes;                    /* [variants][n * s][experts], with experts only */
     model_buffer rotary[2];                 /* of global and local layers */
     /* Scratch for a batch. */
-    model_buffer x, q, k, v, mix, added, gate, up, experts, expert_in, expert_out, attention, scores;
+    model_buffer x, q, k, v, mix, added, gate, up, experts, expert_in, expert_out;
+    model_buffer attention, scores;
 } model_pass;
 
 quant_status model_buffer_new(quant_context *ctx, model_buffer *b, uint64_t count, uint64_t size);
