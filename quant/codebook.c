@@ -79,13 +79,17 @@ static size_t round_entries(quant_store store, const double *entry, size_t n, fl
 }
 
 /* threshold[j]: the largest float that is nearer to entry j than to entry j + 1, or as near. The
- * midpoint is taken in double, exact unless the entries' exponents differ by more than 28. */
+ * sum of two entries far apart does not fit a double; what it lost decides when the double is a
+ * float itself. */
 static void thresholds_of(const float *table, size_t n, float *threshold)
 {
     for (size_t j = 0; j + 1 < n; j++) {
-        double middle = ((double)table[j] + (double)table[j + 1]) * 0.5;
+        double low = (double)table[j], high = (double)table[j + 1], sum = low + high;
+        double back = sum - low, lost = (low - (sum - back)) + (high - back);
+        double middle = sum * 0.5;
         float t = (float)middle;
-        threshold[j] = (double)t > middle ? nextafterf(t, -INFINITY) : t;
+        bool above = (double)t > middle || ((double)t == middle && lost < 0.0);
+        threshold[j] = above ? nextafterf(t, -INFINITY) : t;
     }
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/scheme_options.h"
 #include "quant/store.h"
 
 enum { PIECE = 65536 };
@@ -82,12 +83,23 @@ static uint32_t magnitude_bits(float x)
     return u & 0x7fffffffu;
 }
 
+__extension__ typedef unsigned __int128 product; /* 14 digits times a count of 62 bits */
+
+/* ceil(percent n / 100) in integers: 99.9 is no double, and ceil(99.9 / 100.0 * 1000) is 1000. */
+static uint64_t rank_of(uint64_t n, double percent)
+{
+    uint64_t digits, unit;
+    quant_scheme_percent_decimals(percent, &digits, &unit);
+    product of_all = (product)digits * n, whole = (product)unit * 100;
+    uint64_t rank = (uint64_t)(of_all / whole) + (of_all % whole != 0);
+    return rank < 1 ? 1 : rank > n ? n : rank;
+}
+
 /* |x| orders like its bit pattern, so the rank is found digit by digit: 11, 10, 10 bits. */
 float quant_magnitude_percentile(const float *x, uint64_t n, double percent)
 {
     static const int shifts[] = {20, 10, 0}, widths[] = {11, 10, 10};
-    double exact = ceil(percent / 100.0 * (double)n);
-    uint64_t rank = exact < 1.0 ? 1 : exact > (double)n ? n : (uint64_t)exact;
+    uint64_t rank = rank_of(n, percent);
     uint32_t prefix = 0;
     for (int d = 0; d < 3; d++) {
         uint64_t histogram[2048] = {0};
@@ -131,16 +143,19 @@ double quant_linear_bound(const quant_scheme *s)
 }
 
 /* Quotients are single f32 divisions in the symmetric case, double rounded once in the other
- * (highest - lowest may exceed the float range). */
-static float raw_scale(const quant_scheme *s, quant_interval v)
+ * (highest - lowest may exceed the float range). A quotient that will be raised is not below the
+ * exact one: among subnormal floats rounding down would clamp weights. The test is exact there,
+ * all three numbers being few bits wide. */
+static float raw_scale(const quant_scheme *s, quant_interval v, bool *raised)
 {
-    float half = (float)(1 << (s->bits - 1));
-    if (s->asymmetric) {
-        return (float)(((double)v.highest - v.lowest) / (2.0 * half - 1.0));
-    }
     static const float cut[] = {[QUANT_RANGE_NARROW] = 1.0f, [QUANT_RANGE_HALF] = 0.5f,
                                 [QUANT_RANGE_FULL] = 0.0f};
-    return v.highest / (half - cut[s->range]);
+    float half = (float)(1 << (s->bits - 1));
+    float steps = s->asymmetric ? 2.0f * half - 1.0f : half - cut[s->range];
+    double range = s->asymmetric ? (double)v.highest - v.lowest : (double)v.highest;
+    float raw = s->asymmetric ? (float)(range / (double)steps) : v.highest / steps;
+    *raised = raw < quant_store_smallest(s->store);
+    return *raised && (double)raw * (double)steps < range ? nextafterf(raw, INFINITY) : raw;
 }
 
 static int32_t zero_point(quant_interval v, int32_t lowest, int32_t highest)
@@ -174,11 +189,7 @@ quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interva
     if (v.highest == v.lowest) {
         return f; /* asymmetric intervals contain zero, so this is the all-zero region */
     }
-    float raw = raw_scale(s, v);
-    f.raised = raw < quant_store_smallest(s->store);
-    /* An interval of one or two of the smallest floats may divide to zero: the step is then the
-     * smallest value there is, never none. */
-    raw = raw > 0.0f ? raw : 0x1p-149f;
+    float raw = raw_scale(s, v, &f.raised);
     f.p.scale = f.raised ? quant_store_round_up(s->store, raw) : quant_store_round(s->store, raw);
     f.p.zero = s->asymmetric ? zero_point(v, f.p.lowest, f.p.highest) : 0;
     f.overflow = !isfinite(f.p.scale);
@@ -192,9 +203,9 @@ static quant_interval shrunk(quant_interval v, double ratio)
 }
 
 /* A coarse look at 17 ratios of the full interval between 0.2 and 1, then eight halvings of the
- * bracket around the best. The objective is not convex in the ratio, so this is a search, not
- * an optimum; the full interval is the first candidate and only a strictly smaller error replaces
- * the best so far, so the result is never worse than absmax. */
+ * bracket, which follows the best ratio. The objective is not convex in the ratio, so this is a
+ * search, not an optimum; the full interval is the first candidate and only a strictly smaller
+ * error replaces the best so far, so the result is never worse than absmax. */
 static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64_t n,
                                    quant_interval full, int threads)
 {
@@ -202,11 +213,12 @@ static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64
     if (best.overflow || best.p.scale == 0.0f) {
         return best;
     }
-    double least = error_of(x, n, best.p, threads), centre = 1.0, step = 0.05;
+    double least = error_of(x, n, best.p, threads), found = 1.0, centre = 1.0, step = 0.05;
     for (int i = 1; i < 17 + 16; i++) {
         bool coarse = i < 17;
         if (!coarse && i % 2 == 1) {
             step *= 0.5;
+            centre = found;
         }
         double ratio = coarse ? 1.0 - step * i : i % 2 == 1 ? centre - step : centre + step;
         if (ratio > 1.0 || ratio < 0.2 - 1e-9) {
@@ -217,7 +229,7 @@ static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64
         if (e < least) {
             least = e;
             best = f;
-            centre = coarse ? ratio : centre;
+            found = ratio;
         }
     }
     return best;

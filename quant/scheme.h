@@ -58,7 +58,7 @@ typedef enum quant_store { QUANT_STORE_F32, QUANT_STORE_F16, QUANT_STORE_BF16 } 
 /* How a codebook's table is found. */
 typedef enum quant_codebook_mode {
     QUANT_MODE_KMEANS,  /* global optimum of 1-D k-means */
-    QUANT_MODE_UNIFORM, /* 2^b equal steps from the smallest to the largest weight */
+    QUANT_MODE_UNIFORM, /* 2^b equally spaced entries, from the smallest to the largest weight */
     QUANT_MODE_UNIQUE   /* the distinct values themselves; refused when there are more than 2^b */
 } quant_codebook_mode;
 

@@ -102,8 +102,7 @@ static bool parse_percent(const char *v, double *percent)
     return *v == '\0' && count > 0 && *percent > 0.0 && *percent <= 100.0;
 }
 
-/* Fewest decimals that read back as the same double. */
-static void print_percent(double percent, char *v, size_t n)
+int quant_scheme_percent_decimals(double percent, uint64_t *digits, uint64_t *unit)
 {
     double scale = 1.0;
     int decimals = 0;
@@ -111,7 +110,15 @@ static void print_percent(double percent, char *v, size_t n)
         scale *= 10.0;
         decimals++;
     }
-    uint64_t digits = (uint64_t)rint(percent * scale), unit = (uint64_t)scale;
+    *digits = (uint64_t)rint(percent * scale);
+    *unit = (uint64_t)scale;
+    return decimals;
+}
+
+static void print_percent(double percent, char *v, size_t n)
+{
+    uint64_t digits, unit;
+    int decimals = quant_scheme_percent_decimals(percent, &digits, &unit);
     if (decimals == 0) {
         snprintf(v, n, "%llu", (unsigned long long)digits);
     } else {

@@ -22,6 +22,11 @@ const quant_scheme_option *quant_scheme_option_row(int i);
 /* Default of store=: f32 for 8-bit scales, f16 below. */
 quant_store quant_scheme_default_store(const quant_scheme *s);
 
+/* percent, in (0, 100], as *digits / *unit: what was written, where the double is only near it.
+ * Returns the fewest decimals, at most 12, that read back as the same double; *unit is that power
+ * of ten. */
+int quant_scheme_percent_decimals(double percent, uint64_t *digits, uint64_t *unit);
+
 /* A whole decimal integer within bounds. */
 bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *value);
 

@@ -270,10 +270,36 @@ static void tables_are_canonical(void)
     }
 }
 
+/* Half way between 0 and 1 a table of {-tiny, 1} is nearer to 1, though -tiny + 1 is 1 in double;
+ * a table of {tiny, 1} is nearer to tiny. A tie goes to the lower index. */
+static void nearest_entry_is_exact_across_magnitudes(void)
+{
+    static const struct {
+        float w[3], middle;
+    } rows[] = {{{-0x1p-60f, 0.5f, 1}, 1},
+                {{0x1p-60f, 0.5f, 1}, 0x1p-60f},
+                {{-1, -0.5f, 0x1p-70f}, -1},
+                {{-1, -0.5f, -0x1p-70f}, -0x1p-70f},
+                {{0, 0.5f, 1}, 0}};
+    quant_shape shape = {1, {3}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        quant_scheme s = scheme_of("lut1:tensor,lut=f32,mode=uniform");
+        quant_layout l;
+        float y[3];
+        uint8_t *p = encode_new(NULL, &s, &shape, rows[i].w, &l, NULL);
+        CHECK_OK(NULL, quant_decode(NULL, &s, &shape, p, l.bytes, y));
+        CU_ASSERT_EQUAL(y[0], rows[i].w[0]);
+        CU_ASSERT_EQUAL(y[1], rows[i].middle);
+        CU_ASSERT_EQUAL(y[2], rows[i].w[2]);
+        free(p);
+    }
+}
+
 TEST_SUITE(codebook_properties,
            {"the optimum beats every grid", optimum_beats_every_grid},
            {"mean centroids tie cosine to error", mean_centroids_tie_cosine_to_error},
            {"finer nested groups lose less", finer_nested_groups_lose_less},
            {"few distinct values are exact", few_distinct_values_are_exact},
            {"encoding is a projection", encoding_is_a_projection},
-           {"tables are canonical", tables_are_canonical})
+           {"tables are canonical", tables_are_canonical},
+           {"nearest entry is exact across magnitudes", nearest_entry_is_exact_across_magnitudes})
