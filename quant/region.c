@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "quant/internal.h"
+#include "quant/scheme_options.h"
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -50,6 +51,7 @@ quant_status quant_regions_make(quant_context *ctx, const quant_scheme *s,
                                 const quant_shape *shape, quant_regions *g)
 {
     memset(g, 0, sizeof *g);
+    QUANT_TRY(quant_scheme_check(ctx, s));
     QUANT_TRY(quant_shape_elements(ctx, shape, &g->elements));
     if (s->stack > shape->rank) {
         return quant_fail(ctx, QUANT_ESHAPE, "stack: expected at most %d axes, found %d",

@@ -190,6 +190,35 @@ void quant_scheme_print(const quant_scheme *s, char text[QUANT_SCHEME_TEXT])
     }
 }
 
+/* Bits that the rows of a family take. */
+static bool bits_fit(const quant_scheme *s)
+{
+    const char *values = s->family == QUANT_FAMILY_LINEAR ? INT_BITS : LUT_BITS;
+    return s->family == QUANT_FAMILY_FLOAT ? s->bits == 16
+                                           : s->bits > 0 && s->bits < 10 &&
+                                                 strchr(values, '0' + s->bits) != NULL;
+}
+
+quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
+{
+    bool in_range = (unsigned)s->family <= QUANT_FAMILY_CODEBOOK &&
+                    (unsigned)s->granularity <= QUANT_PER_GROUP &&
+                    (unsigned)s->range <= QUANT_RANGE_FULL &&
+                    (unsigned)s->rule <= QUANT_SCALE_PERCENTILE &&
+                    (unsigned)s->store <= QUANT_STORE_BF16 &&
+                    (unsigned)s->table_store <= QUANT_STORE_BF16 &&
+                    (unsigned)s->mode <= QUANT_MODE_UNIQUE;
+    const scheme_row *row = in_range ? row_of(s) : NULL;
+    bool fits = in_range && bits_fit(s) && row->family == s->family &&
+                row->granularity == s->granularity && (row->size > 0) == (s->size > 0) &&
+                s->axis >= -QUANT_SCHEME_AXES && s->axis < QUANT_SCHEME_AXES && s->stack >= 0 &&
+                s->stack <= QUANT_SCHEME_AXES && s->percentile > 0.0 && s->percentile <= 100.0 &&
+                (s->family != QUANT_FAMILY_FLOAT || s->store != QUANT_STORE_F32);
+    return fits ? QUANT_OK
+                : quant_fail(ctx, QUANT_ESCHEME,
+                             "scheme: expected one filled by quant_scheme_parse, found other values");
+}
+
 bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **meaning,
                           const char **values)
 {

@@ -27,6 +27,10 @@ quant_store quant_scheme_default_store(const quant_scheme *s);
  * of ten. */
 int quant_scheme_percent_decimals(double percent, uint64_t *digits, uint64_t *unit);
 
+/* QUANT_ESCHEME unless every field holds what a parse could have given: a structure filled by
+ * hand, or left unset, never reaches a table. */
+quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s);
+
 /* A whole decimal integer within bounds. */
 bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *value);
 

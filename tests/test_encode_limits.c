@@ -192,6 +192,31 @@ static void arguments_are_checked(void)
     quant_context_free(ctx);
 }
 
+/* A structure that no parse gave is refused, whatever it holds. */
+static void schemes_made_by_hand_are_checked(void)
+{
+    quant_shape shape = {2, {3, 4}};
+    quant_layout l;
+    for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
+        draw d = draw_begin("by hand", k);
+        quant_scheme s = draw_int(&d, 0, 1) ? draw_linear(&d, &shape) : draw_codebook(&d, &shape);
+        CU_ASSERT_NOT_EQUAL(quant_encode_layout(NULL, &s, &shape, &l), QUANT_ESCHEME);
+        int bad = draw_int(&d, 0, 1) ? 77 : -1;
+        switch (draw_int(&d, 0, 8)) {
+        case 0: s.family = (quant_family)bad; break;
+        case 1: s.bits = draw_int(&d, 0, 1) ? 5 : 0; break;
+        case 2: s.granularity = (quant_granularity)bad; break;
+        case 3: s.size = s.size ? 0 : 3; break;
+        case 4: s.store = (quant_store)bad; break;
+        case 5: s.table_store = (quant_store)bad; break;
+        case 6: s.mode = (quant_codebook_mode)bad; break;
+        case 7: s.stack = bad; break;
+        default: s.percentile = NAN; break;
+        }
+        CU_ASSERT_EQUAL(quant_encode_layout(NULL, &s, &shape, &l), QUANT_ESCHEME);
+    }
+}
+
 /* Stored sizes by hand. */
 static void layouts_by_hand(void)
 {
@@ -356,6 +381,7 @@ TEST_SUITE(encode_limits,
            {"largest floats", largest_floats},
            {"non-finite values are refused with their place", nonfinite_is_refused_with_its_place},
            {"arguments are checked", arguments_are_checked},
+           {"schemes made by hand are checked", schemes_made_by_hand_are_checked},
            {"layouts by hand", layouts_by_hand},
            {"threads do not matter", threads_do_not_matter},
            {"spans agree with the whole", spans_agree_with_the_whole},
