@@ -6,7 +6,7 @@
 #     compare   build/quant compare BANKS/stories260k/model.safetensors --probe 5 | head -n 27
 #     outliers  make figures
 #     beliefs   build/tests/main --filter beliefs | grep pairs
-#     bench     make bench
+#     bench     build/tests/bench schemes
 awk -v name="$1" -v file="$2" '
     $0 == "<!-- " name " -->" {
         print
