@@ -290,14 +290,19 @@ quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const 
     if (!w || !packed) {
         return quant_fail(ctx, QUANT_EINVAL, "w, packed: expected pointers, found NULL");
     }
+    bool codebook = scheme->family == QUANT_FAMILY_CODEBOOK;
+    if (codebook && quant_region_most(&job.regions) >= UINT32_MAX) {
+        return quant_fail(ctx, QUANT_EOVERFLOW, "group: expected fewer than 2^32 - 1 weights a "
+                          "table, found %llu",
+                          (unsigned long long)quant_region_most(&job.regions));
+    }
     job.w = w;
     job.packed = packed;
     job.source = packed;
     clear_gaps(&job);
     size_t regions = (size_t)job.regions.count;
-    size_t sums = info && scheme->family == QUANT_FAMILY_CODEBOOK ? regions : 0;
+    size_t sums = info && codebook ? regions : 0;
     double *sse = sums ? quant_alloc(ctx, sums, sizeof *sse) : NULL;
-    bool codebook = scheme->family == QUANT_FAMILY_CODEBOOK;
     job.zeros = scheme->asymmetric ? quant_alloc(ctx, regions, 1) : NULL;
     job.used_entries = codebook ? quant_alloc(ctx, regions, sizeof *job.used_entries) : NULL;
     bool short_of_memory = (sums && !sse) || (scheme->asymmetric && !job.zeros) ||

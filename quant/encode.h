@@ -66,9 +66,12 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
 /* Encode w[elements] into packed[capacity]; capacity >= layout.bytes, w and packed disjoint.
  * info may be NULL. Failures: QUANT_ENONFINITE (message has first index and count),
  * QUANT_ESCALE (a scale or table entry overflows its storage type: retry with store=f32 or
- * lut=f32), QUANT_ERANGE (mode=unique with more than 2^b distinct values), QUANT_ENOMEM. packed
- * is unspecified after a failure. Scratch: O(threads * rows that one task holds); for axis != 0
- * or a codebook per tensor additionally one copy of a matrix. */
+ * lut=f32), QUANT_ERANGE (mode=unique with more than 2^b distinct values), QUANT_EOVERFLOW (a
+ * table for 2^32 - 1 weights or more), QUANT_ENOMEM. packed is unspecified after a failure.
+ *
+ * Scratch of a linear scheme with axis 0: none beyond a few bytes a thread and, with asym, one byte
+ * a region; with another axis the largest region, gathered, a thread. Of a codebook: about 136
+ * bytes for each weight of the largest group, a thread. */
 quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
                           const float *w, void *packed, size_t capacity, quant_encode_info *info);
 

@@ -189,6 +189,11 @@ static void arguments_are_checked(void)
     CU_ASSERT_EQUAL(quant_encode(ctx, &tensor, &scalar, w, p, sizeof p, NULL), QUANT_OK);
     quant_shape huge = {2, {UINT64_C(1) << 31, UINT64_C(1) << 30}};
     CU_ASSERT_EQUAL(quant_encode_layout(ctx, &tensor, &huge, &l), QUANT_EOVERFLOW);
+    /* points of one table are numbered in 32 bits: told before w or p are touched */
+    quant_scheme table = scheme_of("lut4:tensor");
+    quant_shape many = {2, {UINT64_C(1) << 31, 2}};
+    CHECK_OK(ctx, quant_encode_layout(ctx, &table, &many, &l));
+    CU_ASSERT_EQUAL(quant_encode(ctx, &table, &many, w, p, l.bytes, NULL), QUANT_EOVERFLOW);
     quant_context_free(ctx);
 }
 
