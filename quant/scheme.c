@@ -215,8 +215,8 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
                 s->stack <= QUANT_SCHEME_AXES && s->percentile > 0.0 && s->percentile <= 100.0 &&
                 (s->family != QUANT_FAMILY_FLOAT || s->store != QUANT_STORE_F32);
     return fits ? QUANT_OK
-                : quant_fail(ctx, QUANT_ESCHEME,
-                             "scheme: expected one filled by quant_scheme_parse, found other values");
+                : quant_fail(ctx, QUANT_ESCHEME, "scheme: expected one that quant_scheme_parse "
+                             "filled, found other values");
 }
 
 bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **meaning,
