@@ -258,6 +258,18 @@ static void a_real_bank_is_compared(void)
     run_free(&r);
 }
 
+/* One output row: the cosine of a number with a number is +1 or -1, and the report says so. */
+static void outputs_of_one_number_are_pointed_out(void)
+{
+    const char *bank = test_scratch_path("row.safetensors");
+    run_result r = run_shell(
+        "\"$(dirname \"$QUANT\")/make_bank\" -o '%s' --tensor head=1x64 >/dev/null && "
+        "\"$QUANT\" compare '%s' --probe 4 --schemes int8:channel", bank, bank);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "cosine is only a sign"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "int8:channel 4"));
+    run_free(&r);
+}
+
 TEST_SUITE(cli_verbs,
            {"threads do not change a byte of JSON", threads_do_not_change_a_byte},
            {"compare reports rows and lists", compare_reports_rows_and_lists},
@@ -270,4 +282,5 @@ TEST_SUITE(cli_verbs,
            {"packed banks hold what compare said", packed_banks_hold_what_compare_said},
            {"existing files are safe", existing_files_are_safe},
            {"recipes choose by name", recipes_choose_by_name},
-           {"a real bank is compared", a_real_bank_is_compared})
+           {"a real bank is compared", a_real_bank_is_compared},
+           {"outputs of one number are pointed out", outputs_of_one_number_are_pointed_out})

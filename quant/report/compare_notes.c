@@ -90,12 +90,20 @@ static uint64_t raised(const quant_compare_row *row)
     return row->info.raised_scales;
 }
 
+/* Outputs of a single number: their cosine says nothing but whether the sign survived. */
+static uint64_t signs_only(const quant_compare_row *row)
+{
+    return row->output.pairs == row->output.pooled.n ? row->output.pairs : 0;
+}
+
 static const struct {
     uint64_t (*amount)(const quant_compare_row *row);
     const char *text;
 } row_notes[] = {
     {stiff, "scales vary along the contracted axis, not foldable into an integer GEMM (tensors)"},
     {widened, "re-encoded with store=f32 because a scale overflowed its type (tensors)"},
+    {signs_only, "outputs of one number, whose cosine is only a sign, +1 or -1; they are in mean and "
+                 "minimum (pairs)"},
     {raised, "subnormal scales rounded up to the next value of their type (scales)"},
 };
 
