@@ -32,7 +32,9 @@ quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interva
  * With u the unit roundoff of the storage type and v = 2^-24 that of f32: the quotient w/s errs by
  * |w/s| v, rounding to an integer by 1/2, the product s * code by |code| v; both magnitudes are
  * below 2^b, so they cost at most 2^(b+1) v. Clamping adds:
- *   narrow  nothing: A/s <= (2^(b-1)-1)(1+2u) < last code + 1/2
+ *   narrow  nothing: rounding to nearest leaves the stored s at least (1 - u/(1+u)) times the
+ *           exact one, so A/s <= (2^(b-1)-1)(1+u)(1+2v) < last code + 1/2; the closest case is 8
+ *           bits in bf16, 127 (1 + 2^-8) = 127.4961
  *   half    u (2^(b-1)-1/2): the code 2^(b-1) that A/s itself rounds to is clamped, by 1/2 + that
  *   full    1/2 + u 2^(b-1): A is one whole step above the last positive code
  *   asym    u 2^b: the zero point rounds by at most 1/2, so either end is missed by at most 1/2 */

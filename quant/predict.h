@@ -10,7 +10,9 @@
  *   float     the rounding step h of each binade, h^2/12.
  * Regions below 16 weights, and those of scale=mse up to 65536 weights, are encoded, not modelled.
  * Linear schemes know the density of the weights only: when they sit on a grid of their own that is
- * not much finer than the step (weights that were quantized before), the prediction is off.
+ * not much finer than the step (weights that were quantized before), the prediction is off. Float
+ * schemes take the bits that are cut off as evenly spread; a trained bank where they are not was
+ * 1 dB worse under bf16 than predicted.
  * delta = |e| / |w| (relative error); SQNR = -20 log10(delta). */
 #ifndef QUANT_PREDICT_H
 #define QUANT_PREDICT_H

@@ -5,7 +5,7 @@
  *
  *     f16  bf16
  *     int8:tensor              one scale for the tensor
- *     int8:channel             one scale per channel of axis 0
+ *     int8:channel             one scale per channel: per index of axis 0, or of axis=
  *     int4:block=32            one scale per 32 consecutive weights of a channel (int2, 3, 4, 8)
  *     lut4:group=32            one table of 2^4 entries per 32 channels (lut1, 2, 3, 4, 6, 8)
  *     lut4:tensor              one table for the tensor

@@ -19,7 +19,7 @@ typedef struct quant_shape {
     uint64_t dim[QUANT_MAX_RANK];  /* zero is allowed: an empty tensor */
 } quant_shape;
 
-/* Element count; QUANT_EOVERFLOW when the product of the nonzero dims exceeds 2^62,
+/* Element count; QUANT_EOVERFLOW when the product of the nonzero dims is 2^62 or more,
  * QUANT_EINVAL when the rank is out of range. */
 quant_status quant_shape_elements(quant_context *ctx, const quant_shape *shape, uint64_t *count);
 

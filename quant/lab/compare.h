@@ -45,7 +45,8 @@ typedef struct quant_compare_row {
     size_t scheme;               /* column */
     char scheme_text[QUANT_SCHEME_TEXT]; /* in force: store= widened when escalated */
     bool escalated;              /* a scale overflowed its type: re-encoded with store=f32 */
-    bool foldable;               /* scales do not vary along the contracted (last) axis */
+    bool foldable;               /* scales do not vary along the last axis, which a matrix product
+                                    contracts (a convolution contracts further ones) */
     quant_fidelity weight;
     quant_encode_info info;
     uint64_t stored_bytes;
