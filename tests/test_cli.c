@@ -254,7 +254,7 @@ static void closed_pipe_is_quiet(void)
 static void random_words_do_no_harm(void)
 {
     static const char *const words[] = {
-        "--schemes", "int8:tensor", "lut2:group=8,", "--", "-q", "--gate", "cosine>=0.9", "=",
+        "--schemes", "int8:tensor", "lut2:group=8,", "--", "-q", "--gate", "'cosine>=0.9'", "=",
         "--format=json", "--format", "csv", "--seed=7", "--probe", "2", "--threads=2", "''", "-",
         "--predict", "--metric=mse", "--tensors", "'a*'", "--verbose", "--timing", "--schemes=bf16",
         "--no-such", "-x", "--min-elements=100", "--nonfinite=keep", "--check", "--h", "--dtype"};
