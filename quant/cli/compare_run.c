@@ -6,46 +6,6 @@
 #include "quant/internal.h"
 #include "quant/lab/inspect.h"
 
-static size_t count_schemes(const char *list)
-{
-    size_t count = 1;
-    for (; (list = strchr(list, ';')); list++) {
-        count++;
-    }
-    return count;
-}
-
-/* "A;B" with blanks around each allowed. */
-static quant_status parse_schemes(quant_context *ctx, const char *list, compare_run *run)
-{
-    run->options.scheme_count = count_schemes(list);
-    run->schemes = quant_alloc(ctx, run->options.scheme_count, sizeof *run->schemes);
-    if (!run->schemes) {
-        return QUANT_ENOMEM;
-    }
-    run->options.schemes = run->schemes;
-    for (size_t i = 0; i < run->options.scheme_count; i++) {
-        char text[256];
-        list += strspn(list, " ");
-        size_t n = strcspn(list, ";"), used = n;
-        while (used > 0 && list[used - 1] == ' ') {
-            used--;
-        }
-        if (used >= sizeof text) {
-            return quant_fail(ctx, QUANT_ESCHEME, "--schemes: scheme %zu: expected at most %zu "
-                              "bytes, found %zu", i + 1, sizeof text - 1, used);
-        }
-        memcpy(text, list, used);
-        text[used] = '\0';
-        quant_status s = quant_scheme_parse(ctx, text, &run->schemes[i]);
-        if (s != QUANT_OK) {
-            return quant_fail_prefix(ctx, s, "--schemes");
-        }
-        list += n + 1;
-    }
-    return QUANT_OK;
-}
-
 static quant_status parse_metric(quant_context *ctx, const cli_args *args, compare_run *run)
 {
     const char *name = args->text[OPT_METRIC] ? args->text[OPT_METRIC] : "sqnr_db";
@@ -137,7 +97,9 @@ quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_ru
         run->options.recipe = run->recipe;
     } else if (!args->text[OPT_AGAINST]) {
         const char *list = args->text[OPT_SCHEMES];
-        QUANT_TRY(parse_schemes(ctx, list ? list : quant_scheme_default_list(), run));
+        QUANT_TRY(cli_parse_schemes(ctx, list ? list : quant_scheme_default_list(), &run->schemes,
+                                    &run->options.scheme_count));
+        run->options.schemes = run->schemes;
     }
     if (args->text[OPT_INPUTS]) {
         QUANT_TRY(quant_bank_open(ctx, args->text[OPT_INPUTS], &run->inputs));

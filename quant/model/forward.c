@@ -149,7 +149,8 @@ static quant_status embed(model_pass *p)
     return QUANT_OK;
 }
 
-/* Followers take their leader's stream before anyone has left the layer's beginning. */
+/* Followers take their leader's stream before anyone has left the beginning of a layer or of the
+ * head. */
 static void follow(model_pass *p)
 {
     size_t floats = p->tokens->n * p->tokens->s * (size_t)p->z->width;
@@ -224,6 +225,7 @@ static quant_status head(model_pass *p)
     QUANT_TRY(model_weights_read(p, QUANT_ROLE_HEAD, 0));
     quant_status s = model_buffer_new(p->ctx, &piece, most, p->z->vocab);
     p->layer = 0; /* of the tensors; views say sizes->layers */
+    follow(p);
     for (p->variant = 0; s == QUANT_OK && p->variant < p->count; p->variant++) {
         s = choose(p, QUANT_ROLE_FINAL_NORM, QUANT_ROLE_HEAD + 1);
         if (s == QUANT_OK) {

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <string.h>
+
+#include "quant/cli/cli.h"
+#include "quant/internal.h"
+
+static size_t count_schemes(const char *list)
+{
+    size_t count = 1;
+    for (; (list = strchr(list, ';')); list++) {
+        count++;
+    }
+    return count;
+}
+
+quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_scheme **schemes,
+                               size_t *count)
+{
+    *count = count_schemes(list);
+    *schemes = quant_alloc(ctx, *count, sizeof **schemes);
+    if (!*schemes) {
+        return QUANT_ENOMEM;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        char text[256];
+        list += strspn(list, " ");
+        size_t n = strcspn(list, ";"), used = n;
+        while (used > 0 && list[used - 1] == ' ') {
+            used--;
+        }
+        if (used >= sizeof text) {
+            return quant_fail(ctx, QUANT_ESCHEME, "--schemes: scheme %zu: expected at most %zu "
+                              "bytes, found %zu", i + 1, sizeof text - 1, used);
+        }
+        memcpy(text, list, used);
+        text[used] = '\0';
+        quant_status s = quant_scheme_parse(ctx, text, &(*schemes)[i]);
+        if (s != QUANT_OK) {
+            return quant_fail_prefix(ctx, s, "--schemes");
+        }
+        list += n + 1;
+    }
+    return QUANT_OK;
+}

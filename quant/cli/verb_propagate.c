@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* verb_propagate.c - errors across the layers of a model. */
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+#include "quant/cli/cli.h"
+#include "quant/internal.h"
+#include "quant/report/propagate_report.h"
+#include "quant/report/text.h"
+
+typedef struct job {
+    quant_context *ctx;
+    const cli_args *args;
+    quant_model *model;
+    int64_t *ids;
+    quant_tokens tokens;
+    size_t id_count;
+    quant_scheme *schemes;
+    size_t scheme_count;
+    quant_propagate_result *result;
+} job;
+
+/* [n, s], or [s] for one sequence. */
+static quant_status take_tokens(job *j, quant_bank *bank, size_t i)
+{
+    const quant_tensor *t = quant_bank_tensor(bank, i);
+    if (t->shape.rank < 1 || t->shape.rank > 2 || t->elements == 0 || t->elements > INT_MAX) {
+        return quant_fail(j->ctx, QUANT_ESHAPE, "tensor %s: expected integers [n, s], found %d "
+                          "axes and %" PRIu64 " elements", t->name, t->shape.rank, t->elements);
+    }
+    j->id_count = (size_t)t->elements;
+    j->ids = quant_alloc(j->ctx, j->id_count, sizeof *j->ids);
+    j->tokens = (quant_tokens){j->ids, t->shape.rank == 2 ? (size_t)t->shape.dim[0] : 1,
+                               (size_t)t->shape.dim[t->shape.rank - 1]};
+    return j->ids ? quant_bank_read_i64(j->ctx, bank, i, 0, t->elements, j->ids) : QUANT_ENOMEM;
+}
+
+/* The one tensor of the file, or the one that is called "tokens". */
+static quant_status read_tokens(job *j)
+{
+    const char *path = j->args->text[OPT_TOKENS];
+    quant_bank *bank = NULL;
+    size_t i = 0;
+    if (!path) {
+        return quant_fail(j->ctx, QUANT_EINVAL, "--tokens: expected a file of token ids, found "
+                          "none");
+    }
+    QUANT_TRY(quant_bank_open(j->ctx, path, &bank));
+    quant_status s = quant_bank_count(bank) == 1 ? QUANT_OK
+                                                 : quant_bank_find(j->ctx, bank, "tokens", &i);
+    if (s == QUANT_OK) {
+        s = take_tokens(j, bank, i);
+        s = s == QUANT_ESHAPE ? quant_fail_prefix(j->ctx, s, path) : s;
+    }
+    quant_bank_close(j->ctx, bank);
+    return s;
+}
+
+static bool is_selected(void *user, const quant_tensor *t)
+{
+    const job *j = user;
+    return quant_glob_match(j->args->text[OPT_TENSORS], t->name);
+}
+
+static quant_status run(job *j)
+{
+    const cli_args *args = j->args;
+    const char *list = args->text[OPT_SCHEMES];
+    QUANT_TRY(cli_parse_schemes(j->ctx, list ? list : quant_scheme_default_list(), &j->schemes,
+                                &j->scheme_count));
+    QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
+    QUANT_TRY(read_tokens(j));
+    static const quant_compute types[] = {[CLI_F32] = QUANT_COMPUTE_F32,
+                                          [CLI_F16] = QUANT_COMPUTE_F16,
+                                          [CLI_BF16] = QUANT_COMPUTE_BF16};
+    const quant_propagate_options options = {
+        .schemes = j->schemes, .scheme_count = j->scheme_count, .user = j,
+        .select = args->text[OPT_TENSORS] ? is_selected : NULL,
+        .compute = types[args->number[OPT_COMPUTE]], .seed = args->number[OPT_SEED]};
+    return quant_propagate(j->ctx, j->model, &j->tokens, &options, &j->result);
+}
+
+static quant_status print(const job *j)
+{
+    char name[512];
+    quant_text_base(j->args->operand[0], name, sizeof name);
+    const quant_propagate_report report = {name, j->model, j->result};
+    switch (j->args->number[OPT_FORMAT]) {
+    case CLI_JSON:
+        return quant_propagate_report_json(j->ctx, &report, stdout);
+    case CLI_CSV:
+        return quant_propagate_report_csv(j->ctx, &report, stdout);
+    default:
+        return quant_propagate_report_table(j->ctx, &report, stdout);
+    }
+}
+
+int cli_propagate(quant_context *ctx, const cli_args *args)
+{
+    job j = {.ctx = ctx, .args = args};
+    int status = 0;
+    quant_status s = run(&j);
+    if (s == QUANT_OK) {
+        s = print(&j);
+    }
+    if (s != QUANT_OK && !ferror(stdout)) {
+        status = cli_fail(ctx, s);
+    }
+    quant_propagate_free(ctx, j.result);
+    quant_model_close(ctx, j.model);
+    quant_release(ctx, j.ids, j.id_count, sizeof *j.ids);
+    quant_release(ctx, j.schemes, j.scheme_count, sizeof *j.schemes);
+    return status;
+}

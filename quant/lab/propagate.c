@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* propagate.c - the four values of every part, for each scheme. */
+#include <limits.h>
+#include <string.h>
+
+#include "quant/encode.h"
+#include "quant/internal.h"
+#include "quant/lab/propagate_parts.h"
+#include "quant/lab/recipe.h"
+
+enum { BATCH_FLOATS = 1 << 26 };
+
+const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t)
+{
+    const lab_pick *p = user;
+    quant_layout layout;
+    bool fits = !quant_keep_reason(t, 0) && (!p->select || p->select(p->user, t)) &&
+                t->shape.rank >= 2 &&
+                quant_encode_layout(NULL, p->scheme, &t->shape, &layout) == QUANT_OK;
+    return fits ? p->scheme : NULL;
+}
+
+typedef struct work {
+    quant_context *ctx;
+    quant_model *model;
+    const quant_tokens *tokens;
+    const quant_propagate_options *options;
+    quant_propagate_result *result;
+    size_t batch; /* sequences at a time */
+} work;
+
+static bool is_rounded(const work *w)
+{
+    return w->options->compute != QUANT_COMPUTE_F32;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static size_t ledger_terms(const quant_propagate_result *r)
+{
+    return (size_t)r->depths * QUANT_PLACE_COUNT * r->s;
+}
+
+static quant_status new_column(work *w, quant_propagate_column *c, const quant_scheme *scheme)
+{
+    quant_propagate_result *r = w->result;
+    *c = (quant_propagate_column){.scheme = *scheme};
+    quant_scheme_print(scheme, c->text);
+    c->ledger = (quant_ledger){r->depths, r->s, NULL};
+    c->ledger.terms = quant_alloc(w->ctx, ledger_terms(r), sizeof *c->ledger.terms);
+    c->rows = quant_alloc(w->ctx, r->n * r->s, sizeof *c->rows);
+    if (is_rounded(w)) {
+        c->arithmetic = quant_alloc(w->ctx, (size_t)r->depths, sizeof *c->arithmetic);
+    }
+    if (!c->ledger.terms || !c->rows || (is_rounded(w) && !c->arithmetic)) {
+        return QUANT_ENOMEM;
+    }
+    for (size_t i = 0; i < ledger_terms(r); i++) {
+        c->ledger.terms[i] = (quant_ledger_terms){.n = 0};
+    }
+    for (uint64_t d = 0; c->arithmetic && d < r->depths; d++) {
+        c->arithmetic[d] = (quant_arithmetic_terms){.n = 0};
+    }
+    return QUANT_OK;
+}
+
+static void free_column(quant_context *ctx, const quant_propagate_result *r,
+                        quant_propagate_column *c)
+{
+    quant_release(ctx, c->ledger.terms, ledger_terms(r), sizeof *c->ledger.terms);
+    quant_release(ctx, c->rows, r->n * r->s, sizeof *c->rows);
+    quant_release(ctx, c->arithmetic, (size_t)r->depths, sizeof *c->arithmetic);
+}
+
+void quant_propagate_free(quant_context *ctx, quant_propagate_result *r)
+{
+    if (!r) {
+        return;
+    }
+    for (size_t i = 0; r->columns && i < r->column_count; i++) {
+        free_column(ctx, r, &r->columns[i]);
+    }
+    quant_release(ctx, r->columns, r->column_count, sizeof *r->columns);
+    quant_release(ctx, r->arithmetic_rows, r->n * r->s, sizeof *r->arithmetic_rows);
+    quant_release(ctx, r, 1, sizeof *r);
+}
+
+static quant_status new_result(work *w)
+{
+    quant_propagate_result *r = quant_alloc(w->ctx, 1, sizeof *r);
+    if (!r) {
+        return QUANT_ENOMEM;
+    }
+    *r = (quant_propagate_result){
+        .n = w->tokens->n, .s = w->tokens->s, .compute = w->options->compute,
+        .depths = quant_model_sizes_of(w->model)->layers + 2,
+        .column_count = w->options->scheme_count};
+    w->result = r;
+    r->columns = quant_alloc(w->ctx, r->column_count, sizeof *r->columns);
+    if (!r->columns) {
+        return QUANT_ENOMEM;
+    }
+    memset(r->columns, 0, r->column_count * sizeof *r->columns);
+    for (size_t i = 0; i < r->column_count; i++) {
+        QUANT_TRY(new_column(w, &r->columns[i], &w->options->schemes[i]));
+    }
+    if (is_rounded(w)) {
+        r->arithmetic_rows = quant_alloc(w->ctx, r->n * r->s, sizeof *r->arithmetic_rows);
+    }
+    return is_rounded(w) && !r->arithmetic_rows ? QUANT_ENOMEM : QUANT_OK;
+}
+
+/* ---- runs ----------------------------------------------------------------------------------- */
+
+/* The model as stored, in float. */
+static quant_status run_plain(const work *w, lab_recorder *r, const quant_tokens *tokens)
+{
+    const quant_forward_variant v = {.scheme = NULL};
+    r->keep_plain = true;
+    const quant_forward_options o = {.stages = lab_recorder_stages(r), .visit = lab_recorder_visit,
+                                     .user = r};
+    quant_status s = quant_forward_run(w->ctx, w->model, tokens, &v, 1, &o);
+    r->keep_plain = false;
+    return s;
+}
+
+static quant_status run_values(const work *w, lab_recorder *r, const quant_tokens *tokens,
+                               lab_pick *pick)
+{
+    const quant_forward_variant v[LAB_VALUES] = {
+        [LAB_CLEAN] = {.scheme = NULL},
+        [LAB_BOTH] = {.scheme = lab_pick_scheme, .user = pick},
+        [LAB_INJECTED] = {.scheme = lab_pick_scheme, .user = pick, .follows = true,
+                          .leader = LAB_CLEAN},
+        [LAB_CARRIED] = {.scheme = NULL, .follows = true, .leader = LAB_BOTH}};
+    const quant_forward_options o = {.compute = w->options->compute,
+                                     .stages = lab_recorder_stages(r), .visit = lab_recorder_visit,
+                                     .user = r};
+    return quant_forward_run(w->ctx, w->model, tokens, v, LAB_VALUES, &o);
+}
+
+/* Sequences [first, first + some). */
+static quant_status run_batch(const work *w, quant_propagate_column *c, size_t first, size_t some)
+{
+    size_t s = w->tokens->s, vocab = (size_t)quant_model_sizes_of(w->model)->vocab;
+    const quant_tokens tokens = {w->tokens->id + first * s, some, s};
+    lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    lab_recorder r = {.ctx = w->ctx, .model = w->model, .n = some, .s = s, .ledger = &c->ledger,
+                      .arithmetic = c->arithmetic};
+    quant_status status = lab_recorder_begin(&r, is_rounded(w));
+    if (status == QUANT_OK && is_rounded(w)) {
+        status = run_plain(w, &r, &tokens);
+    }
+    if (status == QUANT_OK) {
+        status = run_values(w, &r, &tokens, &pick);
+    }
+    if (status == QUANT_OK) {
+        const float *clean = r.at[QUANT_PLACE_LOGITS];
+        lab_logits_rows(w->ctx, clean, clean + LAB_BOTH * some * s * vocab, &tokens, vocab,
+                        c->rows + first * s);
+        if (is_rounded(w) && c == w->result->columns) {
+            lab_logits_rows(w->ctx, r.plain_logits, clean, &tokens, vocab,
+                            w->result->arithmetic_rows + first * s);
+        }
+    }
+    lab_recorder_end(&r, is_rounded(w));
+    return status;
+}
+
+static void count_tensors(const work *w, quant_propagate_column *c)
+{
+    const quant_bank *bank = quant_model_bank(w->model);
+    lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    for (size_t i = 0; i < quant_bank_count(bank); i++) {
+        bool quantized = lab_pick_scheme(&pick, quant_bank_tensor(bank, i)) != NULL;
+        c->quantized += quantized;
+        c->kept += !quantized;
+    }
+}
+
+static quant_status run_column(const work *w, quant_propagate_column *c)
+{
+    count_tensors(w, c);
+    for (size_t i = 0; i < w->tokens->n; i += w->batch) {
+        size_t left = w->tokens->n - i;
+        QUANT_TRY(run_batch(w, c, i, left < w->batch ? left : w->batch));
+    }
+    return quant_logits_summarize(w->ctx, c->rows, w->tokens->n, w->tokens->s, w->options->seed,
+                                  &c->logits);
+}
+
+static quant_status run_all(work *w)
+{
+    QUANT_TRY(new_result(w));
+    for (size_t i = 0; i < w->result->column_count; i++) {
+        QUANT_TRY(run_column(w, &w->result->columns[i]));
+    }
+    return is_rounded(w) ? quant_logits_summarize(w->ctx, w->result->arithmetic_rows, w->tokens->n,
+                                                  w->tokens->s, w->options->seed,
+                                                  &w->result->arithmetic)
+                         : QUANT_OK;
+}
+
+quant_status quant_propagate(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
+                             const quant_propagate_options *options,
+                             quant_propagate_result **result)
+{
+    uint64_t floats, count;
+    *result = NULL;
+    if (!model || !tokens || !tokens->id || !options || options->scheme_count == 0) {
+        return quant_fail(ctx, QUANT_EINVAL, "propagate: expected a model, tokens and schemes");
+    }
+    if (__builtin_mul_overflow(tokens->n, tokens->s, &count) || count == 0 || count > INT_MAX ||
+        !lab_recorder_floats(model, tokens->s, true, &floats)) {
+        return quant_fail(ctx, QUANT_ERANGE, "tokens: expected 1..2^31-1 that fit in memory, found "
+                          "%zu sequences of %zu", tokens->n, tokens->s);
+    }
+    work w = {ctx, model, tokens, options, NULL, (size_t)(BATCH_FLOATS / floats)};
+    w.batch = w.batch < 1 ? 1 : w.batch > tokens->n ? tokens->n : w.batch;
+    quant_status s = run_all(&w);
+    if (s != QUANT_OK) {
+        quant_propagate_free(ctx, w.result);
+        return s;
+    }
+    *result = w.result;
+    return QUANT_OK;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* propagate.h - what becomes of an error on its way through a model.
+ *
+ *     quant_propagate_result *r;
+ *     quant_propagate(ctx, model, &tokens, &(quant_propagate_options){schemes, 2}, &r);
+ *     quant_ledger_pooled(&r->columns[0].ledger, 3, QUANT_PLACE_STREAM)      after layer 2
+ *     r->columns[0].logits.ratio                                             of perplexities
+ *
+ * The ledger. For a part of the network f with weights W, their decoded copy W', clean input x and
+ * erroneous input x':
+ *     carried  = f(W,x')  - f(W,x)                    what came in
+ *     injected = f(W',x)  - f(W,x)                    what this part adds on clean input
+ *     cross    = f(W',x') - f(W',x) - f(W,x') + f(W,x)
+ *     E        = f(W',x') - f(W,x) = carried + injected + cross
+ * Shares <term, E> / |E|^2 sum to 1 and may be negative: a term can undo what the others did. Raw
+ * norms stand beside them. Nothing is assumed of f: the four values are run, not estimated. */
+#ifndef QUANT_LAB_PROPAGATE_H
+#define QUANT_LAB_PROPAGATE_H
+
+#include "quant/model/forward.h"
+
+/* ---- terms ---------------------------------------------------------------------------------- */
+
+/* Energies of n elements, added in double in the order of the elements. */
+typedef struct quant_ledger_terms {
+    uint64_t n;
+    double clean2, error2;                       /* |f(W,x)|^2, |E|^2 */
+    double carried2, injected2, cross2;
+    double carried_dot, injected_dot, cross_dot; /* with E */
+} quant_ledger_terms;
+
+/* The same n elements of the four values. */
+typedef struct quant_ledger_values {
+    const double *clean;    /* f(W, x)  */
+    const double *both;     /* f(W',x') */
+    const double *injected; /* f(W',x)  */
+    const double *carried;  /* f(W, x') */
+} quant_ledger_values;
+
+void quant_ledger_add(quant_ledger_terms *sum, const quant_ledger_values *v, size_t n);
+void quant_ledger_pool(quant_ledger_terms *sum, const quant_ledger_terms *more);
+
+/* |E| / |f(W,x)|: NaN when both are zero, infinite when only the latter is. */
+double quant_ledger_error(const quant_ledger_terms *t);
+/* |injected| / |f(W,x)|, the delta of the growth models. */
+double quant_ledger_delta(const quant_ledger_terms *t);
+
+/* NaN when E = 0. */
+typedef struct quant_ledger_shares {
+    double carried, injected, cross;
+} quant_ledger_shares;
+quant_ledger_shares quant_ledger_shares_of(const quant_ledger_terms *t);
+/* Largest |sum of shares - 1| that rounding explains. */
+double quant_ledger_shares_bound(const quant_ledger_terms *t);
+
+/* ---- where ---------------------------------------------------------------------------------- */
+
+/* Rows of a table: name and stage of the forward pass. Those inside a layer count from the layer's
+ * input. */
+typedef enum quant_place {
+    QUANT_PLACE_Q,
+    QUANT_PLACE_K,
+    QUANT_PLACE_V,
+    QUANT_PLACE_SCORES, /* q k^T / sqrt(head_dim) before the softmax, where not masked */
+    QUANT_PLACE_O,
+    QUANT_PLACE_GATE,
+    QUANT_PLACE_UP,
+    QUANT_PLACE_DOWN,
+    QUANT_PLACE_ROUTER,
+    QUANT_PLACE_EXPERTS,
+    QUANT_PLACE_STREAM, /* residual stream: after the embedding, after each layer */
+    QUANT_PLACE_LOGITS,
+    QUANT_PLACE_COUNT
+} quant_place;
+
+const char *quant_place_name(quant_place place);
+quant_stage quant_place_stage(quant_place place); /* SCORES: QUANT_STAGE_COUNT, made of q and k */
+
+/* Depth 0 is the embedding, depth l + 1 layer l, the last (layers + 1) the final norm and the
+ * head. Terms with n = 0: there is no such place at that depth. */
+typedef struct quant_ledger {
+    uint64_t depths;
+    size_t positions;
+    quant_ledger_terms *terms; /* [depths][QUANT_PLACE_COUNT][positions], sequences pooled */
+} quant_ledger;
+
+const quant_ledger_terms *quant_ledger_at(const quant_ledger *l, uint64_t depth, quant_place place,
+                                          size_t position);
+/* All positions. */
+quant_ledger_terms quant_ledger_pooled(const quant_ledger *l, uint64_t depth, quant_place place);
+
+/* Arithmetic as a term of its own: with `clean` run in float and everything else rounded to the
+ * compute type, error = (quantized - unquantized, rounded) + (unquantized, rounded - float). */
+typedef struct quant_arithmetic_terms {
+    uint64_t n;
+    double clean2, error2;
+    double quantization2, arithmetic2;
+    double quantization_dot, arithmetic_dot; /* with the error */
+} quant_arithmetic_terms;
+
+/* ---- logits --------------------------------------------------------------------------------- */
+
+/* One position of one sequence. KL(reference || copy) in nats; surprise is -log p of the token that
+ * follows, 0 where none does. */
+typedef struct quant_logits_row {
+    double ref2, got2, dot, error2;
+    double kl;
+    double ref_surprise, got_surprise;
+    bool predicts;        /* a token follows: the surprises count */
+    bool same_top;        /* the largest logit is the same token (ties: the lower id) */
+} quant_logits_row;
+
+/* ref, got [vocab]; next < 0: none. Softmax and sums in double. */
+quant_logits_row quant_logits_compare(const float *ref, const float *got, size_t vocab,
+                                      int64_t next);
+
+/* NaN when both are zero, 0 when one is. */
+double quant_logits_cosine(const quant_logits_row *row);
+
+/* Pair by pair; a pair that is zero on both sides has no cosine. The interval of the perplexity
+ * ratio is a paired percentile bootstrap: whole sequences are drawn when there are at least
+ * QUANT_LOGITS_SEQUENCES of them, else runs of QUANT_LOGITS_RUN positions, because neighbours are
+ * not independent. */
+enum { QUANT_LOGITS_SEQUENCES = 20, QUANT_LOGITS_RUN = 16, QUANT_LOGITS_RESAMPLES = 2000 };
+
+typedef struct quant_logits_summary {
+    size_t rows, live;             /* positions, and those with a cosine */
+    double cosine_mean, cosine_least;
+    size_t least_row;              /* sequence * positions + position */
+    double relative_error;         /* pooled */
+    double kl_mean, kl_99;         /* smallest value that 99 % of the rows do not exceed */
+    double same_top;               /* share of rows */
+    size_t predicted;              /* rows with a following token */
+    double ref_perplexity, got_perplexity;
+    double ratio, low, high;       /* got / ref, its 95 % interval; NaN below 2 units */
+    size_t units;                  /* that were drawn from */
+    bool by_sequence;
+    bool distinguishable;          /* the interval is there and does not hold 1 */
+} quant_logits_summary;
+
+/* rows [n][s], as they come in sequences. */
+quant_status quant_logits_summarize(quant_context *ctx, const quant_logits_row *rows, size_t n,
+                                    size_t s, uint64_t seed, quant_logits_summary *summary);
+/* "perplexity x 1.0021 (0.9990 .. 1.0052): not distinguishable from the reference" */
+#define QUANT_LOGITS_VERDICT 160
+void quant_logits_verdict(const quant_logits_summary *summary, char text[QUANT_LOGITS_VERDICT]);
+
+/* ---- the run -------------------------------------------------------------------------------- */
+
+typedef struct quant_propagate_options {
+    const quant_scheme *schemes;
+    size_t scheme_count;
+    /* Tensors that are quantized, NULL: all. Those with one axis, and those that a scheme does not
+     * fit, are kept in any case. It must not change its mind. */
+    bool (*select)(void *user, const quant_tensor *t);
+    void *user;
+    quant_compute compute;
+    uint64_t seed;                 /* of the bootstrap */
+} quant_propagate_options;
+
+typedef struct quant_propagate_column {
+    quant_scheme scheme;
+    char text[QUANT_SCHEME_TEXT];
+    uint64_t quantized, kept;      /* tensors */
+    quant_ledger ledger;
+    quant_arithmetic_terms *arithmetic; /* [depths], at STREAM and, last, LOGITS; NULL with f32 */
+    quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
+    quant_logits_summary logits;
+} quant_propagate_column;
+
+typedef struct quant_propagate_result {
+    size_t n, s;
+    uint64_t depths;
+    quant_compute compute;
+    quant_propagate_column *columns;    /* one per scheme */
+    size_t column_count;
+    quant_logits_row *arithmetic_rows;  /* [n][s]: unquantized, f32 against compute; NULL: f32 */
+    quant_logits_summary arithmetic;
+} quant_propagate_result;
+
+/* Four variants of the model side by side for each scheme, so many sequences at a time that what is
+ * kept of a layer (or of the logits) stays near 256 MiB, at least one. Same bytes for any number of
+ * threads. Free with quant_propagate_free. */
+quant_status quant_propagate(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
+                             const quant_propagate_options *options,
+                             quant_propagate_result **result);
+void quant_propagate_free(quant_context *ctx, quant_propagate_result *result);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* propagate_parts.h - what the files of propagate share; not installed. */
+#ifndef QUANT_LAB_PROPAGATE_PARTS_H
+#define QUANT_LAB_PROPAGATE_PARTS_H
+
+#include "quant/lab/propagate.h"
+
+/* Variants of one run; the two with the same weights stand side by side. */
+enum { LAB_CLEAN, LAB_BOTH, LAB_INJECTED, LAB_CARRIED, LAB_VALUES };
+
+static inline void lab_ledger_put(quant_ledger_terms *t, double clean, double both, double injected,
+                                  double carried)
+{
+    double c = carried - clean, i = injected - clean, e = both - clean;
+    double x = (both - injected) - c;
+    t->n++;
+    t->clean2 += clean * clean;
+    t->error2 += e * e;
+    t->carried2 += c * c;
+    t->injected2 += i * i;
+    t->cross2 += x * x;
+    t->carried_dot += c * e;
+    t->injected_dot += i * e;
+    t->cross_dot += x * e;
+}
+
+/* sqrt(energy / clean2); NaN when both are zero. */
+double lab_norm_ratio(double energy, double clean2);
+
+static inline quant_ledger_terms *lab_ledger_row(const quant_ledger *l, uint64_t depth,
+                                                 quant_place place)
+{
+    return l->terms + (depth * QUANT_PLACE_COUNT + place) * l->positions;
+}
+
+/* What a run shows of one layer, and where it goes. Buffers are [LAB_VALUES][n * s][cols]. */
+typedef struct lab_recorder {
+    quant_context *ctx;
+    const quant_model *model;
+    size_t n, s;                    /* of this batch */
+    size_t values;                  /* variants that are kept: LAB_VALUES, or 1 for a plain run */
+    size_t cols[QUANT_PLACE_COUNT]; /* 0: there is no such place */
+    float *at[QUANT_PLACE_COUNT];
+    float *plain;                   /* [depths][n * s][cols of STREAM] of the f32 run; NULL: none */
+    float *plain_logits;
+    bool keep_plain;                /* this is that run: fill them */
+    const quant_ledger *ledger;
+    quant_arithmetic_terms *arithmetic; /* [depths]; NULL: none */
+} lab_recorder;
+
+/* Floats that one sequence of s needs in buffers and, when plain, of the f32 run; false when they
+ * are more than can be addressed. */
+bool lab_recorder_floats(const quant_model *model, size_t s, bool plain, uint64_t *floats);
+quant_status lab_recorder_begin(lab_recorder *r, bool plain);
+void lab_recorder_end(lab_recorder *r, bool plain);
+uint32_t lab_recorder_stages(const lab_recorder *r);
+/* A quant_stage_visitor; when the last piece of the last variant of a depth is in, its terms are
+ * added to the ledger. */
+quant_status lab_recorder_visit(void *user, const quant_stage_view *view);
+
+/* What a variant asks for its schemes: user of lab_pick_scheme. */
+typedef struct lab_pick {
+    const quant_scheme *scheme;
+    bool (*select)(void *user, const quant_tensor *t); /* NULL: all */
+    void *user;
+} lab_pick;
+/* The scheme, when the tensor is selected, has values to encode and fits. */
+const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
+
+/* rows[n][s] of two sets of logits over the same tokens. */
+void lab_logits_rows(quant_context *ctx, const float *ref, const float *got,
+                     const quant_tokens *tokens, size_t vocab, quant_logits_row *rows);
+
+#endif

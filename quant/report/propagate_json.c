@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* propagate_json.c - JSON and CSV of propagate; both read the terms off one table of fields. */
+#include <math.h>
+#include <stdio.h>
+
+#include "quant/internal.h"
+#include "quant/report/csv.h"
+#include "quant/report/json_out.h"
+#include "quant/report/propagate_report.h"
+
+#define FIELD(name, value) \
+    static double name(const quant_ledger_terms *t) \
+    { \
+        return value; \
+    }
+FIELD(share_carried, quant_ledger_shares_of(t).carried)
+FIELD(share_injected, quant_ledger_shares_of(t).injected)
+FIELD(share_cross, quant_ledger_shares_of(t).cross)
+FIELD(norm_clean, sqrt(t->clean2))
+FIELD(norm_error, sqrt(t->error2))
+FIELD(norm_carried, sqrt(t->carried2))
+FIELD(norm_injected, sqrt(t->injected2))
+FIELD(norm_cross, sqrt(t->cross2))
+
+static const struct {
+    const char *key;
+    double (*of)(const quant_ledger_terms *t);
+} fields[] = {
+    {"relative_error", quant_ledger_error}, {"delta", quant_ledger_delta},
+    {"share_carried", share_carried},       {"share_injected", share_injected},
+    {"share_cross", share_cross},           {"norm_clean", norm_clean},
+    {"norm_error", norm_error},             {"norm_carried", norm_carried},
+    {"norm_injected", norm_injected},       {"norm_cross", norm_cross},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+/* One array over the positions for each field. */
+static void put_positions(quant_json_writer *w, const quant_ledger *l, uint64_t depth,
+                          quant_place place)
+{
+    quant_json_open(w, "positions", '{', QUANT_JSON_LINES);
+    for (size_t f = 0; f < FIELDS; f++) {
+        quant_json_open(w, fields[f].key, '[', QUANT_JSON_INLINE);
+        for (size_t j = 0; j < l->positions; j++) {
+            double value = fields[f].of(quant_ledger_at(l, depth, place, j));
+            quant_json_put(w, NULL, quant_value_real(value));
+        }
+        quant_json_close(w);
+    }
+    quant_json_close(w);
+}
+
+static void put_place(quant_json_writer *w, const quant_ledger *l, uint64_t depth,
+                      quant_place place)
+{
+    quant_ledger_terms t = quant_ledger_pooled(l, depth, place);
+    if (t.n == 0) {
+        return;
+    }
+    quant_json_open(w, quant_place_name(place), '{', QUANT_JSON_LINES);
+    for (size_t f = 0; f < FIELDS; f++) {
+        quant_json_put(w, fields[f].key, quant_value_real(fields[f].of(&t)));
+    }
+    put_positions(w, l, depth, place);
+    quant_json_close(w);
+}
+
+static void put_arithmetic(quant_json_writer *w, const quant_arithmetic_terms *t)
+{
+    quant_json_open(w, "arithmetic", '{', QUANT_JSON_INLINE);
+    quant_json_put(w, "relative_error", quant_value_real(sqrt(t->error2 / t->clean2)));
+    quant_json_put(w, "share_quantization", quant_value_real(t->quantization_dot / t->error2));
+    quant_json_put(w, "share_arithmetic", quant_value_real(t->arithmetic_dot / t->error2));
+    quant_json_put(w, "norm_clean", quant_value_real(sqrt(t->clean2)));
+    quant_json_put(w, "norm_quantization", quant_value_real(sqrt(t->quantization2)));
+    quant_json_put(w, "norm_arithmetic", quant_value_real(sqrt(t->arithmetic2)));
+    quant_json_close(w);
+}
+
+static void put_depth(quant_json_writer *w, const quant_propagate_column *c, uint64_t depth)
+{
+    char text[QUANT_DEPTH_TEXT];
+    quant_depth_text(depth, c->ledger.depths, text);
+    quant_json_open(w, NULL, '{', QUANT_JSON_LINES);
+    quant_json_put(w, "layer", quant_value_text(text));
+    for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
+        put_place(w, &c->ledger, depth, (quant_place)p);
+    }
+    if (c->arithmetic) {
+        put_arithmetic(w, &c->arithmetic[depth]);
+    }
+    quant_json_close(w);
+}
+
+static void put_cosines(quant_json_writer *w, const quant_logits_row *rows,
+                        const quant_propagate_result *r)
+{
+    quant_json_open(w, "cosine_per_position", '[', QUANT_JSON_LINES);
+    for (size_t i = 0; i < r->n; i++) {
+        quant_json_open(w, NULL, '[', QUANT_JSON_INLINE);
+        for (size_t j = 0; j < r->s; j++) {
+            quant_json_put(w, NULL, quant_value_real(quant_logits_cosine(&rows[i * r->s + j])));
+        }
+        quant_json_close(w);
+    }
+    quant_json_close(w);
+}
+
+static void put_logits(quant_json_writer *w, const char *key, const quant_logits_summary *s,
+                       const quant_logits_row *rows, const quant_propagate_result *r)
+{
+    char verdict[QUANT_LOGITS_VERDICT];
+    quant_logits_verdict(s, verdict);
+    quant_json_open(w, key, '{', QUANT_JSON_LINES);
+    quant_json_put(w, "rows", quant_value_count(s->rows));
+    quant_json_put(w, "live", quant_value_count(s->live));
+    quant_json_put(w, "cosine_mean", quant_value_real(s->cosine_mean));
+    quant_json_put(w, "cosine_least", quant_value_real(s->cosine_least));
+    quant_json_put(w, "least_sequence", quant_value_count(s->least_row / r->s));
+    quant_json_put(w, "least_position", quant_value_count(s->least_row % r->s));
+    quant_json_put(w, "relative_error", quant_value_real(s->relative_error));
+    quant_json_put(w, "kl_mean", quant_value_real(s->kl_mean));
+    quant_json_put(w, "kl_99", quant_value_real(s->kl_99));
+    quant_json_put(w, "same_top", quant_value_real(s->same_top));
+    quant_json_put(w, "predicted", quant_value_count(s->predicted));
+    quant_json_put(w, "reference_perplexity", quant_value_real(s->ref_perplexity));
+    quant_json_put(w, "perplexity", quant_value_real(s->got_perplexity));
+    quant_json_put(w, "perplexity_ratio", quant_value_real(s->ratio));
+    quant_json_put(w, "ratio_low", quant_value_real(s->low));
+    quant_json_put(w, "ratio_high", quant_value_real(s->high));
+    quant_json_put(w, "bootstrap_units", quant_value_count(s->units));
+    quant_json_put(w, "bootstrap_unit", quant_value_text(s->by_sequence ? "sequence" : "run"));
+    quant_json_put(w, "distinguishable", quant_value_flag(s->distinguishable));
+    quant_json_put(w, "verdict", quant_value_text(verdict));
+    put_cosines(w, rows, r);
+    quant_json_close(w);
+}
+
+static void put_column(quant_json_writer *w, const quant_propagate_column *c,
+                       const quant_propagate_result *r)
+{
+    quant_json_open(w, NULL, '{', QUANT_JSON_LINES);
+    quant_json_put(w, "scheme", quant_value_text(c->text));
+    quant_json_put(w, "quantized", quant_value_count(c->quantized));
+    quant_json_put(w, "kept", quant_value_count(c->kept));
+    put_logits(w, "logits", &c->logits, c->rows, r);
+    quant_json_open(w, "ledger", '[', QUANT_JSON_LINES);
+    for (uint64_t d = 0; d < c->ledger.depths; d++) {
+        put_depth(w, c, d);
+    }
+    quant_json_close(w);
+    quant_json_close(w);
+}
+
+quant_status quant_propagate_report_json(quant_context *ctx, const quant_propagate_report *report,
+                                         FILE *to)
+{
+    const quant_propagate_result *r = report->result;
+    quant_json_writer w;
+    quant_json_start(&w, to);
+    quant_json_open(&w, NULL, '{', QUANT_JSON_LINES);
+    quant_json_put(&w, "schema", quant_value_text("quant.propagate/1"));
+    quant_json_put(&w, "path", quant_value_text(report->name));
+    quant_json_put(&w, "architecture", quant_value_text(quant_model_architecture(report->model)));
+    quant_json_put(&w, "layers", quant_value_count(r->depths - 2));
+    quant_json_put(&w, "sequences", quant_value_count(r->n));
+    quant_json_put(&w, "positions", quant_value_count(r->s));
+    quant_json_put(&w, "compute", quant_value_text(quant_compute_text(r->compute)));
+    if (r->arithmetic_rows) {
+        put_logits(&w, "arithmetic_alone", &r->arithmetic, r->arithmetic_rows, r);
+    }
+    quant_json_open(&w, "schemes", '[', QUANT_JSON_LINES);
+    for (size_t i = 0; i < r->column_count; i++) {
+        put_column(&w, &r->columns[i], r);
+    }
+    quant_json_close(&w);
+    quant_json_close(&w);
+    return quant_json_finish(ctx, &w);
+}
+
+/* ---- CSV ------------------------------------------------------------------------------------ */
+
+static void put_row(quant_csv_writer *w, const quant_propagate_column *c, uint64_t depth,
+                    quant_place place, const size_t *position)
+{
+    char layer[QUANT_DEPTH_TEXT];
+    quant_ledger_terms t = position ? *quant_ledger_at(&c->ledger, depth, place, *position)
+                                    : quant_ledger_pooled(&c->ledger, depth, place);
+    quant_depth_text(depth, c->ledger.depths, layer);
+    quant_csv_put(w, quant_value_text(c->text));
+    quant_csv_put(w, quant_value_text(layer));
+    quant_csv_put(w, quant_value_text(quant_place_name(place)));
+    quant_csv_put(w, position ? quant_value_count(*position) : quant_value_text("all"));
+    for (size_t f = 0; f < FIELDS; f++) {
+        quant_csv_put(w, quant_value_real(fields[f].of(&t)));
+    }
+    quant_csv_end_row(w);
+}
+
+static void put_rows(quant_csv_writer *w, const quant_propagate_column *c)
+{
+    for (uint64_t d = 0; d < c->ledger.depths; d++) {
+        for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
+            if (quant_ledger_at(&c->ledger, d, (quant_place)p, 0)->n == 0) {
+                continue;
+            }
+            put_row(w, c, d, (quant_place)p, NULL);
+            for (size_t j = 0; j < c->ledger.positions; j++) {
+                put_row(w, c, d, (quant_place)p, &j);
+            }
+        }
+    }
+}
+
+quant_status quant_propagate_report_csv(quant_context *ctx, const quant_propagate_report *report,
+                                        FILE *to)
+{
+    static const char *const keys[] = {"scheme", "layer", "place", "position"};
+    quant_csv_writer w = {to, false};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        quant_csv_put(&w, quant_value_text(keys[i]));
+    }
+    for (size_t f = 0; f < FIELDS; f++) {
+        quant_csv_put(&w, quant_value_text(fields[f].key));
+    }
+    quant_csv_end_row(&w);
+    for (size_t i = 0; i < report->result->column_count; i++) {
+        put_rows(&w, &report->result->columns[i]);
+    }
+    return ferror(to) ? quant_fail(ctx, QUANT_EIO, "CSV: writing failed") : QUANT_OK;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* propagate_report.c - the tables. */
+#include "quant/report/propagate_report.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "quant/internal.h"
+#include "quant/report/table.h"
+#include "quant/report/text.h"
+
+void quant_depth_text(uint64_t depth, uint64_t depths, char text[QUANT_DEPTH_TEXT])
+{
+    if (depth == 0 || depth + 1 == depths) {
+        snprintf(text, QUANT_DEPTH_TEXT, "%s", depth == 0 ? "embed" : "head");
+    } else {
+        snprintf(text, QUANT_DEPTH_TEXT, "%" PRIu64, depth - 1);
+    }
+}
+
+const char *quant_compute_text(quant_compute compute)
+{
+    static const char *const names[] = {[QUANT_COMPUTE_F32] = "f32", [QUANT_COMPUTE_F16] = "f16",
+                                        [QUANT_COMPUTE_BF16] = "bf16"};
+    return names[compute];
+}
+
+static void add_real(quant_table *t, double value)
+{
+    char text[QUANT_TEXT_NUMBER];
+    quant_text_real(value, text);
+    quant_table_add(t, text);
+}
+
+static void add_share(quant_table *t, double share)
+{
+    char text[QUANT_TEXT_NUMBER];
+    snprintf(text, sizeof text, "%.3f", share);
+    quant_table_add(t, isnan(share) ? "-" : text);
+}
+
+static void add_depth(quant_table *t, uint64_t depth, uint64_t depths)
+{
+    char text[QUANT_DEPTH_TEXT];
+    quant_depth_text(depth, depths, text);
+    quant_table_add(t, text);
+}
+
+static quant_status print_table(quant_table *t, FILE *to)
+{
+    quant_status s = t ? quant_table_print(t, to) : QUANT_ENOMEM;
+    quant_table_free(t);
+    return s;
+}
+
+/* Where the error of a depth is judged. */
+static quant_place end_of(uint64_t depth, uint64_t depths)
+{
+    return depth + 1 == depths ? QUANT_PLACE_LOGITS : QUANT_PLACE_STREAM;
+}
+
+static quant_status print_stream(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"layer", true, 0}, {"error", false, 0}, {"share\ncarried", false, 0},
+        {"share\ninjected", false, 0}, {"share\ncross", false, 0}, {"norm\ncarried", false, 0},
+        {"norm\ninjected", false, 0}, {"norm\ncross", false, 0}};
+    uint64_t depths = c->ledger.depths;
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     (size_t)depths);
+    fputs("residual stream, then logits: error and norms relative to the clean value\n", to);
+    for (uint64_t d = 0; t && d < depths; d++) {
+        quant_ledger_terms x = quant_ledger_pooled(&c->ledger, d, end_of(d, depths));
+        quant_ledger_shares s = quant_ledger_shares_of(&x);
+        add_depth(t, d, depths);
+        add_real(t, quant_ledger_error(&x));
+        add_share(t, s.carried);
+        add_share(t, s.injected);
+        add_share(t, s.cross);
+        add_real(t, sqrt(x.carried2 / x.clean2));
+        add_real(t, sqrt(x.injected2 / x.clean2));
+        add_real(t, sqrt(x.cross2 / x.clean2));
+    }
+    return print_table(t, to);
+}
+
+/* Places inside a layer that this model has. */
+static size_t inner_places(const quant_ledger *l, quant_place out[QUANT_PLACE_COUNT])
+{
+    size_t count = 0;
+    for (int p = 0; p < QUANT_PLACE_STREAM; p++) {
+        if (l->depths > 2 && quant_ledger_at(l, 1, (quant_place)p, 0)->n > 0) {
+            out[count++] = (quant_place)p;
+        }
+    }
+    return count;
+}
+
+static quant_status print_inside(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+{
+    quant_column columns[QUANT_PLACE_COUNT + 1] = {{"layer", true, 0}};
+    quant_place place[QUANT_PLACE_COUNT];
+    size_t count = inner_places(&c->ledger, place);
+    for (size_t i = 0; i < count; i++) {
+        columns[i + 1] = (quant_column){quant_place_name(place[i]), false, 0};
+    }
+    uint64_t layers = c->ledger.depths - 2;
+    quant_table *t = quant_table_new(ctx, columns, count + 1, (size_t)layers);
+    fputs("inside the layers: relative error (scores: before the softmax)\n", to);
+    for (uint64_t l = 0; t && l < layers; l++) {
+        add_depth(t, l + 1, c->ledger.depths);
+        for (size_t i = 0; i < count; i++) {
+            quant_ledger_terms x = quant_ledger_pooled(&c->ledger, l + 1, place[i]);
+            add_real(t, quant_ledger_error(&x));
+        }
+    }
+    return print_table(t, to);
+}
+
+static quant_status print_arithmetic(quant_context *ctx, const quant_propagate_report *report,
+                                     const quant_propagate_column *c, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"layer", true, 0}, {"error", false, 0}, {"share\nquantization", false, 0},
+        {"share\narithmetic", false, 0}, {"norm\nquantization", false, 0},
+        {"norm\narithmetic", false, 0}};
+    uint64_t depths = c->ledger.depths;
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     (size_t)depths);
+    fprintf(to, "quantization beside arithmetic in %s: error against the float run\n",
+            quant_compute_text(report->result->compute));
+    for (uint64_t d = 0; t && d < depths; d++) {
+        const quant_arithmetic_terms *x = &c->arithmetic[d];
+        add_depth(t, d, depths);
+        add_real(t, sqrt(x->error2 / x->clean2));
+        add_share(t, x->quantization_dot / x->error2);
+        add_share(t, x->arithmetic_dot / x->error2);
+        add_real(t, sqrt(x->quantization2 / x->clean2));
+        add_real(t, sqrt(x->arithmetic2 / x->clean2));
+    }
+    return print_table(t, to);
+}
+
+static void add_logits(quant_table *t, const char *name, const quant_logits_summary *s)
+{
+    char text[QUANT_TEXT_NUMBER];
+    quant_table_add(t, name);
+    quant_text_cosine(s->cosine_mean, text);
+    quant_table_add(t, text);
+    quant_text_cosine(s->cosine_least, text);
+    quant_table_add(t, text);
+    add_real(t, s->relative_error);
+    add_real(t, s->kl_mean);
+    add_real(t, s->kl_99);
+    snprintf(text, sizeof text, "%.2f %%", 100 * s->same_top);
+    quant_table_add(t, text);
+    snprintf(text, sizeof text, "%.4f", s->got_perplexity);
+    quant_table_add(t, text);
+}
+
+static const quant_column logits_columns[] = {
+    {"", true, 20}, {"cosine\nmean ↑", false, 0}, {"\nleast ↑", false, 0},
+    {"relative\nerror ↓", false, 0}, {"KL\nmean ↓", false, 0}, {"\n99 % ↓", false, 0},
+    {"top-1 ↑", false, 0}, {"perplexity ↓", false, 0}};
+
+static quant_status print_logits(quant_context *ctx, const quant_propagate_report *report, FILE *to)
+{
+    const quant_propagate_result *r = report->result;
+    quant_table *t = quant_table_new(ctx, logits_columns,
+                                     sizeof logits_columns / sizeof *logits_columns,
+                                     r->column_count + 1);
+    fprintf(to, "logits at %zu positions, KL(unquantized || quantized) in nats; unquantized "
+            "perplexity %.4f\n", r->n * r->s, r->columns[0].logits.ref_perplexity);
+    for (size_t i = 0; t && i < r->column_count; i++) {
+        add_logits(t, r->columns[i].text, &r->columns[i].logits);
+    }
+    if (t && r->arithmetic_rows) {
+        add_logits(t, "arithmetic alone", &r->arithmetic);
+    }
+    return print_table(t, to);
+}
+
+static void print_verdict(const char *name, const quant_logits_summary *s, FILE *to)
+{
+    char text[QUANT_LOGITS_VERDICT];
+    quant_logits_verdict(s, text);
+    fprintf(to, "%s: %s\n", name, text);
+}
+
+static quant_status print_column(quant_context *ctx, const quant_propagate_report *report,
+                                 const quant_propagate_column *c, FILE *to)
+{
+    fprintf(to, "\n%s: %" PRIu64 " tensors quantized, %" PRIu64 " kept\n", c->text, c->quantized,
+            c->kept);
+    QUANT_TRY(print_stream(ctx, c, to));
+    QUANT_TRY(print_inside(ctx, c, to));
+    return c->arithmetic ? print_arithmetic(ctx, report, c, to) : QUANT_OK;
+}
+
+quant_status quant_propagate_report_table(quant_context *ctx, const quant_propagate_report *report,
+                                          FILE *to)
+{
+    const quant_propagate_result *r = report->result;
+    char name[512];
+    quant_text_fit(report->name, 40, name, sizeof name);
+    fprintf(to, "%s: %s, %" PRIu64 " layers; %zu sequence%s of %zu tokens, arithmetic in %s\n",
+            name, quant_model_architecture(report->model), r->depths - 2, r->n,
+            r->n == 1 ? "" : "s", r->s, quant_compute_text(r->compute));
+    for (size_t i = 0; i < r->column_count; i++) {
+        QUANT_TRY(print_column(ctx, report, &r->columns[i], to));
+    }
+    fputs("\n", to);
+    QUANT_TRY(print_logits(ctx, report, to));
+    for (size_t i = 0; i < r->column_count; i++) {
+        print_verdict(r->columns[i].text, &r->columns[i].logits, to);
+    }
+    if (r->arithmetic_rows) {
+        print_verdict("arithmetic alone", &r->arithmetic, to);
+    }
+    const quant_logits_summary *l = &r->columns[0].logits;
+    fprintf(to, "intervals: 95 %%, paired bootstrap over %zu %s\n", l->units,
+            l->by_sequence ? "sequences" : "runs of neighbouring positions");
+    return ferror(to) ? quant_fail(ctx, QUANT_EIO, "table: writing failed") : QUANT_OK;
+}
