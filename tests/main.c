@@ -3,6 +3,7 @@
  * main [--list] [--filter SUITE] [--seed N] [--cases N] [--case K] [--long] */
 #include <CUnit/Basic.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,8 +174,19 @@ static int add_suites(void)
     return added;
 }
 
+/* Whoever started this may ignore signals (nohup, a shell's background), and commands would inherit
+ * that: the tests of what a signal does begin from the default. */
+static void take_signals_as_usual(void)
+{
+    static const int usual[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE, SIGXFSZ, SIGCHLD};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        signal(usual[i], SIG_DFL);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    take_signals_as_usual();
     parse_options(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     strcpy(run.scratch, "/tmp/quant-tests-XXXXXX");
