@@ -8,7 +8,6 @@
 
 #include "quant/lab/propagate.h"
 #include "tests/draw.h"
-#include "tests/run.h"
 #include "tests/test.h"
 #include "tests/deep_model.h"
 
@@ -363,58 +362,8 @@ static void scores_fit_the_softmax(void)
     quant_context_free(ctx);
 }
 
-/* ---- the command ---------------------------------------------------------------------------- */
-
-static void the_command_reports(void)
-{
-    static const char *const formats[] = {"table", "json", "csv"};
-    static const char *const words[] = {"not distinguishable from", "\"quant.propagate/1\"",
-                                        "int8:channel,4,stream,127,"};
-    char folder[512];
-    const char *path = test_bank_path("stories260k/golden.npz");
-    if (!path) {
-        return;
-    }
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-    for (int i = 0; i < 3; i++) {
-        run_result r = run_shell("\"$QUANT\" propagate '%s' --tokens '%s/golden.npz' --schemes "
-                                 "int8:channel --format %s", folder, folder, formats[i]);
-        CU_ASSERT_EQUAL(r.status, 0);
-        CU_ASSERT_STRING_EQUAL(r.err, "");
-        CU_ASSERT_PTR_NOT_NULL(strstr(r.out, words[i]));
-        run_free(&r);
-    }
-}
-
-static void the_command_refuses(void)
-{
-    static const struct {
-        const char *arguments, *word;
-        int status;
-    } rows[] = {
-        {"", "--tokens", 2},
-        {"--tokens /dev/null/none", "none", 5},
-        {"--schemes nope --tokens x", "--schemes", 2},
-        {"--compute f8 --tokens x", "f32|f16|bf16", 2},
-    };
-    ctx = quant_context_new(NULL);
-    quant_model *model = deep_model_make(ctx, 7, 1);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        run_result r = run_shell("\"$QUANT\" propagate '%s' %s",
-                                 test_scratch_path("deep.safetensors"), rows[i].arguments);
-        CU_ASSERT_EQUAL(r.status, rows[i].status);
-        CU_ASSERT_PTR_NOT_NULL(strstr(r.err, rows[i].word));
-        CU_ASSERT_STRING_EQUAL(r.out, "");
-        run_free(&r);
-    }
-    quant_model_close(ctx, model);
-    quant_context_free(ctx);
-}
-
 TEST_SUITE(propagate, {"hybrid stacks give the terms and telescope", hybrid_stacks},
            {"quantizing nothing is exactly nothing", quantizing_nothing_is_exactly_nothing},
            {"threads do not matter", threads_do_not_matter},
            {"arithmetic is a term of its own", arithmetic_is_its_own_term},
-           {"scores fit the softmax", scores_fit_the_softmax},
-           {"the command reports", the_command_reports},
-           {"the command refuses", the_command_refuses})
+           {"scores fit the softmax", scores_fit_the_softmax})
