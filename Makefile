@@ -77,7 +77,7 @@ $(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
 $(B)/tests/main: $(call obj,$(TEST_SRC) $(filter-out data/make_bank.c,$(DATA_SRC))) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(call link,-lcunit -lgsl -lgslcblas)
+	$(call link,-lcunit -lgsl)
 $(B)/tests/fail_io.so: tests/shim/fail_io.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

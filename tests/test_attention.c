@@ -8,6 +8,7 @@
 
 #include "quant/fidelity.h"
 #include "quant/model/attention.h"
+#include "quant/model/gemm.h"
 #include "tests/scratch.h"
 #include "tests/test.h"
 #include "tests/tiny_model.h"
@@ -153,6 +154,43 @@ static void weights_are_shares(void)
         free(w);
         sample_free(&s);
     }
+}
+
+/* ---- threads -------------------------------------------------------------------------------- */
+
+/* Work large enough that threads are really started gives the same bytes for 1 and 4. */
+static void threads_do_not_matter(void)
+{
+    enum { N = 640 };
+    draw d = draw_begin("threads", 0);
+    float *x = normals(&d, N * N, 1), *w = normals(&d, N * N, 1);
+    float *y[2] = {malloc(N * N * sizeof(float)), malloc(N * N * sizeof(float))};
+    float *z[2] = {calloc(N * N, sizeof(float)), calloc(N * N, sizeof(float))};
+    for (int t = 0; t < 2; t++) {
+        const model_ops ops = {QUANT_COMPUTE_BF16, t ? 4 : 1};
+        const model_product p = {x, w, y[t], N, N, N};
+        model_attention a = {.ops = &ops, .q = y[t], .k = w, .v = x, .y = z[t], .sequences = 1,
+                             .length = N, .heads = 10, .kv_heads = 10, .head_dim = N / 10};
+        size_t room = model_attention_scratch(&a, false);
+        a.scratch = malloc((size_t)ops.threads * room * sizeof(float));
+        model_gemm_begin();
+        model_gemm(&p, ops.threads);
+        model_round_rows(&ops, y[t], N, N);
+        model_norm(&ops, y[t], w, 1e-5, N, N, y[t]);
+        model_activate(&ops, MODEL_GELU_TANH, y[t], w, N, N);
+        model_attend(&a);
+        model_add(&ops, z[t], y[t], N, N);
+        model_cap(&ops, 3, z[t], N, N);
+        free(a.scratch);
+    }
+    CU_ASSERT_EQUAL(memcmp(y[0], y[1], N * N * sizeof(float)), 0);
+    CU_ASSERT_EQUAL(memcmp(z[0], z[1], N * N * sizeof(float)), 0);
+    for (int t = 0; t < 2; t++) {
+        free(y[t]);
+        free(z[t]);
+    }
+    free(x);
+    free(w);
 }
 
 /* ---- refusals ------------------------------------------------------------------------------- */
@@ -347,6 +385,7 @@ static void allocations_may_fail(void)
 TEST_SUITE(attention, {"online softmax is the plain one", online_is_plain},
            {"its memory does not depend on the length", memory_does_not_grow},
            {"softmax weights are shares of what is seen", weights_are_shares},
+           {"threads do not change a byte", threads_do_not_matter},
            {"configurations that are not understood are refused", configurations_are_refused},
            {"tensors that are missing, misshapen or unknown are named", tensors_must_fit},
            {"tokens out of range are named", tokens_must_fit},

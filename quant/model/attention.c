@@ -119,7 +119,8 @@ void model_attend(const model_attention *a)
 {
     size_t blocks = (a->length + QUERIES - 1) / QUERIES;
     size_t tasks = a->sequences * a->heads * blocks, room = model_attention_scratch(a, false);
-#pragma omp parallel for num_threads(a->ops->threads) schedule(dynamic) if (tasks > 1)
+    bool pays = tasks > MODEL_WORTH / QUERIES / (a->length * a->head_dim + 1);
+#pragma omp parallel for num_threads(a->ops->threads) schedule(dynamic) if (pays)
     for (size_t t = 0; t < tasks; t++) {
         view w = view_of(a, t / blocks / a->heads, t / blocks % a->heads);
         attend_block(a, &w, t % blocks * QUERIES, a->scratch + (size_t)omp_get_thread_num() * room);

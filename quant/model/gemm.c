@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "quant/model/gemm.h"
 
+#include <stdbool.h>
+
 /* Debian keeps OpenBLAS's own header under this name, whatever provides cblas.h. */
 #if __has_include(<cblas-openblas.h>)
 #include <cblas-openblas.h>
@@ -27,7 +29,8 @@ void model_gemm(const model_product *p, int threads)
 {
     size_t across = (p->out + MODEL_COLUMNS - 1) / MODEL_COLUMNS;
     size_t tasks = (p->rows + MODEL_ROWS - 1) / MODEL_ROWS * across;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (tasks > 1)
+    bool pays = tasks > 1 && p->rows * p->in > MODEL_WORTH / p->out;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (pays)
     for (size_t t = 0; t < tasks; t++) {
         block(p, t / across * MODEL_ROWS, t % across * MODEL_COLUMNS);
     }

@@ -7,6 +7,8 @@
 
 /* Rows handled by one call: how work is cut does not depend on the number of threads. */
 enum { MODEL_ROWS = 64, MODEL_COLUMNS = 512 };
+/* Multiplications from which on several threads pay. */
+enum { MODEL_WORTH = 1 << 24 };
 
 /* One BLAS thread from here on; parallel calls come from our own threads. */
 void model_gemm_begin(void);
