@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* test_attention.c - the online form against the plain one and against doubles; short memory;
- * what models and tokens are refused for. */
+/* test_attention.c - the online form against the plain one and against doubles; threads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +8,8 @@
 #include "quant/fidelity.h"
 #include "quant/model/attention.h"
 #include "quant/model/gemm.h"
-#include "tests/scratch.h"
 #include "tests/test.h"
-#include "tests/tiny_model.h"
+#include "tests/draw.h"
 
 typedef struct sample {
     model_ops ops;
@@ -193,200 +191,7 @@ static void threads_do_not_matter(void)
     free(w);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------- */
-
-static quant_status open_says(quant_context *ctx, const char *path, const char *what)
-{
-    quant_model *model = NULL;
-    quant_status s = quant_model_open(ctx, path, &model);
-    CU_ASSERT((s == QUANT_OK) == (model != NULL));
-    if (s != QUANT_OK && !strstr(quant_context_message(ctx), what)) {
-        printf("\n    expected \"%s\" in: %s", what, quant_context_message(ctx));
-        CU_FAIL("message");
-    }
-    quant_model_close(ctx, model);
-    return s;
-}
-
-static void configurations_are_refused(void)
-{
-    static const struct {
-        const char *line, *says;
-        quant_status expected;
-    } rows[] = {
-        {"", "", QUANT_OK},
-        {"\"unknown_key\": 7, ", "", QUANT_OK},
-        {"\"hidden_act\": \"silu\", \"rope_scaling\": null, \"attention_bias\": false, ", "",
-         QUANT_OK},
-        {"\"hidden_act\": \"relu\", ", "hidden_act", QUANT_EUNSUPPORTED},
-        {"\"rope_scaling\": {\"type\": \"yarn\"}, ", "rope_scaling", QUANT_EUNSUPPORTED},
-        {"\"attention_bias\": true, ", "attention_bias", QUANT_EUNSUPPORTED},
-        {"\"quantization_config\": {}, ", "quantization_config", QUANT_EUNSUPPORTED},
-        {"\"model_type\": \"llama\", ", "uplicate", QUANT_EDUP},
-    };
-    quant_context *ctx = quant_context_new(NULL);
-    draw d = draw_begin("refused", 0);
-    tiny_model *m = tiny_draw(ctx, &d, false);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        tiny_config(m, rows[i].line);
-        quant_status s = open_says(ctx, m->folder, rows[i].says);
-        CU_ASSERT_EQUAL(s, rows[i].expected);
-    }
-    static const struct {
-        const char *text, *says;
-        quant_status expected;
-    } whole[] = {{"[]", "object", QUANT_ETYPE},
-                 {"{}", "model_type", QUANT_EFIELD},
-                 {"{\"model_type\": \"bert\"}", "llama", QUANT_EUNSUPPORTED},
-                 {"{\"model_type\": \"llama\"}", "num_hidden_layers", QUANT_EFIELD},
-                 {"{\"model_type\": \"llama\", \"num_hidden_layers\": \"5\"}", "num_hidden_layers",
-                  QUANT_ETYPE},
-                 {"{\"model_type\": \"llama\", \"num_hidden_layers\": -5}", "num_hidden_layers",
-                  QUANT_ERANGE},
-                 {"{", "config.json", QUANT_ESYNTAX}};
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
-        scratch_put(scratch_join(m->folder, "config.json"), whole[i].text, strlen(whole[i].text));
-        CU_ASSERT_EQUAL(open_says(ctx, m->folder, whole[i].says), whole[i].expected);
-    }
-    remove(scratch_join(m->folder, "config.json"));
-    CU_ASSERT_EQUAL(open_says(ctx, m->folder, "config.json"), QUANT_EIO);
-    tiny_free(m);
-    quant_context_free(ctx);
-}
-
-/* Without any one tensor, with any one size changed, with a tensor too many. */
-static void tensors_must_fit(void)
-{
-    quant_context *ctx = quant_context_new(NULL);
-    for (uint64_t moe = 0; moe < 2; moe++) {
-        draw d = draw_begin("fit", moe);
-        tiny_model *m = tiny_draw(ctx, &d, moe);
-        for (size_t i = 0; i < m->count; i++) {
-            tiny_weights(ctx, m, i);
-            bool head = strcmp(m->t[i].name, "lm_head.weight") == 0 && m->tied;
-            CU_ASSERT_EQUAL(open_says(ctx, m->folder, m->t[i].name),
-                            head ? QUANT_OK : QUANT_EFIELD);
-        }
-        tiny_weights(ctx, m, SIZE_MAX);
-        int *sizes[] = {&m->vocab, &m->heads, &m->inner, &m->width, &m->head_dim};
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-            *sizes[i] *= 2;
-            tiny_config(m, "");
-            *sizes[i] /= 2;
-            CU_ASSERT_EQUAL(open_says(ctx, m->folder, "expected"), QUANT_ESHAPE);
-        }
-        m->layers--;
-        tiny_config(m, "");
-        m->layers++;
-        CU_ASSERT_EQUAL(open_says(ctx, m->folder, m->layers > 1 ? "model.layers." : "layers"),
-                        m->layers > 1 ? QUANT_EUNSUPPORTED : QUANT_ERANGE);
-        tiny_free(m);
-    }
-    quant_context_free(ctx);
-}
-
-static void tokens_must_fit(void)
-{
-    quant_context *ctx = quant_context_new(NULL);
-    draw d = draw_begin("tokens", 0);
-    tiny_model *m = tiny_draw(ctx, &d, false);
-    quant_model *model = NULL;
-    CHECK_OK(ctx, quant_model_open(ctx, m->folder, &model));
-    int64_t ids[4] = {0, 0, 0, 0};
-    const int64_t wrong[] = {-1, m->vocab, INT64_MAX, INT64_MIN};
-    const quant_forward_variant v = {.scheme = NULL};
-    for (size_t i = 0; i < 4; i++) {
-        ids[i] = wrong[i];
-        CU_ASSERT_EQUAL(quant_forward_run(ctx, model, &(quant_tokens){ids, 2, 2}, &v, 1, NULL),
-                        QUANT_ERANGE);
-        char where[64];
-        snprintf(where, sizeof where, "sequence %zu, position %zu", i / 2, i % 2);
-        CU_ASSERT_PTR_NOT_NULL(strstr(quant_context_message(ctx), where));
-        ids[i] = 0;
-    }
-    CU_ASSERT_EQUAL(quant_forward_run(ctx, model, &(quant_tokens){ids, 0, 2}, &v, 1, NULL),
-                    QUANT_ERANGE);
-    CU_ASSERT_EQUAL(quant_forward_run(ctx, model, &(quant_tokens){ids, 2, 2}, &v, 0, NULL),
-                    QUANT_EINVAL);
-    quant_model_close(ctx, model);
-    tiny_free(m);
-    quant_context_free(ctx);
-}
-
-/* ---- short memory --------------------------------------------------------------------------- */
-
-typedef struct counting {
-    size_t held;
-    long left;
-    bool fired;
-} counting;
-
-static void *count_alloc(void *user, size_t n)
-{
-    counting *c = user;
-    if (c->left-- == 0) {
-        c->fired = true;
-        return NULL;
-    }
-    c->held += n;
-    return malloc(n);
-}
-
-static void count_release(void *user, void *memory, size_t n)
-{
-    ((counting *)user)->held -= n;
-    free(memory);
-}
-
-static const quant_scheme *four_bits(void *user, const quant_tensor *t)
-{
-    (void)t;
-    return user;
-}
-
-static quant_status open_and_run(quant_context *ctx, const tiny_model *m, quant_scheme *scheme)
-{
-    quant_model *model = NULL;
-    int64_t ids[6] = {0}, out[8];
-    quant_forward_variant v[2] = {{.scheme = NULL}, {.scheme = four_bits, .user = scheme}};
-    quant_status s = quant_model_open(ctx, m->folder, &model);
-    if (s == QUANT_OK) {
-        s = quant_forward_run(ctx, model, &(quant_tokens){ids, 2, 3}, v, 2, NULL);
-    }
-    if (s == QUANT_OK) {
-        s = quant_forward_greedy(ctx, model, &(quant_tokens){ids, 2, 3}, &v[1], NULL, 1, out);
-    }
-    quant_model_close(ctx, model);
-    return s;
-}
-
-static void allocations_may_fail(void)
-{
-    quant_scheme scheme;
-    CHECK_OK(NULL, quant_scheme_parse(NULL, "int4:block=32", &scheme));
-    for (uint64_t moe = 0; moe < 2; moe++) {
-        draw d = draw_begin("short", moe);
-        tiny_model *m = tiny_draw(NULL, &d, moe);
-        quant_status s = QUANT_ENOMEM;
-        for (long k = 1; s != QUANT_OK && k < 5000; k++) {
-            counting c = {.left = k};
-            quant_context *ctx = quant_context_new(&(quant_allocator){count_alloc, count_release,
-                                                                      &c});
-            s = open_and_run(ctx, m, &scheme);
-            CU_ASSERT_EQUAL(s, c.fired ? QUANT_ENOMEM : QUANT_OK);
-            quant_context_free(ctx);
-            CU_ASSERT_EQUAL(c.held, 0);
-        }
-        CU_ASSERT_EQUAL(s, QUANT_OK);
-        tiny_free(m);
-    }
-}
-
 TEST_SUITE(attention, {"online softmax is the plain one", online_is_plain},
            {"its memory does not depend on the length", memory_does_not_grow},
            {"softmax weights are shares of what is seen", weights_are_shares},
-           {"threads do not change a byte", threads_do_not_matter},
-           {"configurations that are not understood are refused", configurations_are_refused},
-           {"tensors that are missing, misshapen or unknown are named", tensors_must_fit},
-           {"tokens out of range are named", tokens_must_fit},
-           {"any allocation may fail", allocations_may_fail})
+           {"threads do not change a byte", threads_do_not_matter})

@@ -26,8 +26,8 @@ static void put_tokens(rig *r, const char *shape, const char *type, int width)
 {
     bytes b = {NULL, 0, 0};
     char literal[128];
-    snprintf(literal, sizeof literal, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type,
-             shape);
+    snprintf(literal, sizeof literal, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }",
+             type, shape);
     bytes_npy(&b, 1, 0, literal, strlen(literal), 0);
     for (size_t i = 0; i < N * S; i++) {
         bytes_number(&b, (uint64_t)r->ids[i], width);
@@ -118,7 +118,7 @@ static void options_change_what_they_say(void)
     rig_free(&r);
 }
 
-static void refusals(void)
+static void lines_are_refused(void)
 {
     rig r = rig_new();
     static const struct {
@@ -138,6 +138,12 @@ static void refusals(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(p.err, rows[i].says));
         run_free(&p);
     }
+    rig_free(&r);
+}
+
+static void tokens_are_refused(void)
+{
+    rig r = rig_new();
     const struct {
         int64_t id;
         const char *shape, *type, *says;
@@ -150,8 +156,8 @@ static void refusals(void)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         r.ids[7] = bad[i].id;
         put_tokens(&r, bad[i].shape, bad[i].type, bad[i].width);
-        run_result p = run_shell("\"$QUANT\" forward %s --tokens %s -o %s", r.tiny->folder, r.tokens,
-                                 r.out);
+        run_result p = run_shell("\"$QUANT\" forward %s --tokens %s -o %s", r.tiny->folder,
+                                 r.tokens, r.out);
         size_t count;
         CU_ASSERT_EQUAL(p.status, bad[i].status);
         CU_ASSERT_PTR_NOT_NULL(strstr(p.err, bad[i].says));
@@ -167,4 +173,5 @@ static void refusals(void)
 TEST_SUITE(cli_forward, {"arrays of the command are those of the library",
                          writes_what_the_library_says},
            {"options change what they say and nothing else", options_change_what_they_say},
-           {"what cannot be run is refused, and nothing is left", refusals})
+           {"what cannot be run is refused", lines_are_refused},
+           {"tokens that cannot be are refused, and nothing is left", tokens_are_refused})

@@ -85,8 +85,8 @@ typedef struct quant_forward_variant {
     const quant_scheme *(*scheme)(void *user, const quant_tensor *t);
     void *user;
     /* Every layer, and the final norm with the head, begins with the residual stream of variant
-     * `leader` (an earlier one that follows nobody) instead of its own: with weights W and W' and streams x and x', four variants give
-     * f(W,x), f(W',x'), f(W',x) and f(W,x'). */
+     * `leader` (an earlier one that follows nobody) instead of its own: with weights W and W' and
+     * streams x and x', four variants give f(W,x), f(W',x'), f(W',x) and f(W,x'). */
     bool follows;
     size_t leader;
     /* Experts and their weights are those of variant `router` (an earlier one). */
