@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=$(if $(findstring -O0,$(OPT))$(SAN),0,2)
 CFLAGS += -std=c11 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -fopenmp $(WARN) $(SAN)
 LDFLAGS += -fopenmp $(SAN)
-LAB_LIBS := -ljansson -lopenblas -lz
+LAB_LIBS := -ljansson -lgsl -lopenblas -lz
 LIBM := -lm
 X86 := $(filter x86_64,$(shell uname -m))
 Q := $(if $(V),,@)
@@ -77,7 +77,7 @@ $(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
 $(B)/tests/main: $(call obj,$(TEST_SRC) $(filter-out data/make_bank.c,$(DATA_SRC))) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(call link,-lcunit -lgsl)
+	$(call link,-lcunit)
 $(B)/tests/fail_io.so: tests/shim/fail_io.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -53,8 +53,8 @@ quant_ledger_shares quant_ledger_shares_of(const quant_ledger_terms *t)
  * of what it is made of, so that carried + injected + cross differs from E by at most
  * 8 u (|c| + |i| + |x| + |E|): cross is (E - i) - c with intermediate |E| + |i|. A product and
  * n + 1 additions (pooling included) lose (n + 2) u of sum |term| |E|, which Cauchy and Schwarz
- * bound by |term| |E| in norms. Four such sums and one division: (n + 12) u S / |E|, S the sum of the four
- * norms, doubled for the orders above u. */
+ * bound by |term| |E| in norms. Four such sums and one division: (n + 12) u S / |E|, S the sum of
+ * the four norms, doubled for the orders above u. */
 double quant_ledger_shares_bound(const quant_ledger_terms *t)
 {
     double norms = sqrt(t->carried2) + sqrt(t->injected2) + sqrt(t->cross2) + sqrt(t->error2);

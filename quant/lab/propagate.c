@@ -185,6 +185,9 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
         size_t left = w->tokens->n - i;
         QUANT_TRY(run_batch(w, c, i, left < w->batch ? left : w->batch));
     }
+    for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
+        QUANT_TRY(quant_growth_judge(w->ctx, &c->ledger, (quant_growth)g, &c->growth[g]));
+    }
     return quant_logits_summarize(w->ctx, c->rows, w->tokens->n, w->tokens->s, w->options->seed,
                                   &c->logits);
 }

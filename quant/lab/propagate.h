@@ -145,6 +145,43 @@ quant_status quant_logits_summarize(quant_context *ctx, const quant_logits_row *
 #define QUANT_LOGITS_VERDICT 160
 void quant_logits_verdict(const quant_logits_summary *summary, char text[QUANT_LOGITS_VERDICT]);
 
+/* ---- models of growth ----------------------------------------------------------------------- */
+
+/* What the injected errors delta_k alone say of the stream's error after layer k, the embedding's
+ * included. PRODUCT: prod(1 + delta_k) - 1, errors in line with one another and carried with the
+ * gain of the signal. ROOT: sqrt(sum delta_k^2), independent directions. */
+typedef enum quant_growth {
+    QUANT_GROWTH_PRODUCT,
+    QUANT_GROWTH_ROOT,
+    QUANT_GROWTH_COUNT
+} quant_growth;
+
+const char *quant_growth_name(quant_growth model);
+/* The model one layer further. */
+double quant_growth_step(quant_growth model, double before, double delta);
+
+/* Measured error over the model's, on the layers that no fit has seen; 1 is right. */
+typedef struct quant_growth_score {
+    double bias;  /* geometric mean */
+    double rms;   /* exp of the root mean square logarithm; >= 1 */
+    double worst; /* farthest from 1 */
+} quant_growth_score;
+
+/* log error = log scale + power * log model by least squares over the first half of the layers
+ * (rounded up), from 3 layers on; judged on the rest. NaN: could not be said. */
+typedef struct quant_growth_fit {
+    size_t fitted, judged;        /* layers */
+    quant_growth_score plain;     /* scale = power = 1 */
+    double scale, power;
+    double covariance[3];         /* of log scale; of both; of power */
+    quant_growth_score after;
+    double measured;              /* error after the last layer */
+    double predicted, low, high;  /* by the fit, with the 95 % interval of one new value */
+} quant_growth_fit;
+
+quant_status quant_growth_judge(quant_context *ctx, const quant_ledger *l, quant_growth model,
+                                quant_growth_fit *fit);
+
 /* ---- the run -------------------------------------------------------------------------------- */
 
 typedef struct quant_propagate_options {
@@ -166,6 +203,7 @@ typedef struct quant_propagate_column {
     quant_arithmetic_terms *arithmetic; /* [depths], at STREAM and, last, LOGITS; NULL with f32 */
     quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
     quant_logits_summary logits;
+    quant_growth_fit growth[QUANT_GROWTH_COUNT];
 } quant_propagate_column;
 
 typedef struct quant_propagate_result {

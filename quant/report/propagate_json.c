@@ -136,6 +136,35 @@ static void put_logits(quant_json_writer *w, const char *key, const quant_logits
     quant_json_close(w);
 }
 
+static void put_score(quant_json_writer *w, const char *key, const quant_growth_score *s)
+{
+    quant_json_open(w, key, '{', QUANT_JSON_INLINE);
+    quant_json_put(w, "bias", quant_value_real(s->bias));
+    quant_json_put(w, "rms", quant_value_real(s->rms));
+    quant_json_put(w, "worst", quant_value_real(s->worst));
+    quant_json_close(w);
+}
+
+static void put_growth(quant_json_writer *w, quant_growth model, const quant_growth_fit *f)
+{
+    static const char *const keys[] = {"variance_log_scale", "covariance", "variance_power"};
+    quant_json_open(w, quant_growth_name(model), '{', QUANT_JSON_LINES);
+    quant_json_put(w, "fitted_layers", quant_value_count(f->fitted));
+    quant_json_put(w, "judged_layers", quant_value_count(f->judged));
+    put_score(w, "as_it_is", &f->plain);
+    quant_json_put(w, "scale", quant_value_real(f->scale));
+    quant_json_put(w, "power", quant_value_real(f->power));
+    for (int i = 0; i < 3; i++) {
+        quant_json_put(w, keys[i], quant_value_real(f->covariance[i]));
+    }
+    put_score(w, "fitted", &f->after);
+    quant_json_put(w, "last_measured", quant_value_real(f->measured));
+    quant_json_put(w, "last_predicted", quant_value_real(f->predicted));
+    quant_json_put(w, "last_low", quant_value_real(f->low));
+    quant_json_put(w, "last_high", quant_value_real(f->high));
+    quant_json_close(w);
+}
+
 static void put_column(quant_json_writer *w, const quant_propagate_column *c,
                        const quant_propagate_result *r)
 {
@@ -144,6 +173,11 @@ static void put_column(quant_json_writer *w, const quant_propagate_column *c,
     quant_json_put(w, "quantized", quant_value_count(c->quantized));
     quant_json_put(w, "kept", quant_value_count(c->kept));
     put_logits(w, "logits", &c->logits, c->rows, r);
+    quant_json_open(w, "growth", '{', QUANT_JSON_LINES);
+    for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
+        put_growth(w, (quant_growth)g, &c->growth[g]);
+    }
+    quant_json_close(w);
     quant_json_open(w, "ledger", '[', QUANT_JSON_LINES);
     for (uint64_t d = 0; d < c->ledger.depths; d++) {
         put_depth(w, c, d);

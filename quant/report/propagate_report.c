@@ -117,6 +117,36 @@ static quant_status print_inside(quant_context *ctx, const quant_propagate_colum
     return print_table(t, to);
 }
 
+static quant_status print_growth(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"model of growth", true, 0}, {"off by\nas it is", false, 0}, {"\nworst", false, 0},
+        {"scale", false, 0}, {"power", false, 0}, {"off by\nfitted", false, 0},
+        {"last layer\npredicted", false, 0}, {"95 %\nlow", false, 0}, {"\nhigh", false, 0},
+        {"\nmeasured", false, 0}};
+    static const char *const names[] = {[QUANT_GROWTH_PRODUCT] = "prod(1 + delta) - 1",
+                                        [QUANT_GROWTH_ROOT] = "sqrt(sum delta^2)"};
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     QUANT_GROWTH_COUNT);
+    const quant_growth_fit *first = &c->growth[0];
+    fprintf(to, "models of the stream's error, judged on the last %zu layers, fitted on %zu: "
+            "factors, 1 is right\n", first->judged, first->fitted);
+    for (int g = 0; t && g < QUANT_GROWTH_COUNT; g++) {
+        const quant_growth_fit *f = &c->growth[g];
+        quant_table_add(t, names[g]);
+        add_real(t, f->plain.rms);
+        add_real(t, f->plain.worst);
+        add_real(t, f->scale);
+        add_real(t, f->power);
+        add_real(t, f->after.rms);
+        add_real(t, f->predicted);
+        add_real(t, f->low);
+        add_real(t, f->high);
+        add_real(t, f->measured);
+    }
+    return print_table(t, to);
+}
+
 static quant_status print_arithmetic(quant_context *ctx, const quant_propagate_report *report,
                                      const quant_propagate_column *c, FILE *to)
 {
@@ -194,6 +224,7 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
             c->kept);
     QUANT_TRY(print_stream(ctx, c, to));
     QUANT_TRY(print_inside(ctx, c, to));
+    QUANT_TRY(print_growth(ctx, c, to));
     return c->arithmetic ? print_arithmetic(ctx, report, c, to) : QUANT_OK;
 }
 
