@@ -264,6 +264,31 @@ static void routing_can_be_borrowed(void)
     CU_ASSERT(changed > 0);
 }
 
+/* Equal shares: the lower index. */
+static void ties_go_to_the_first_experts(void)
+{
+    for (uint64_t k = 0; k < 20; k++) {
+        rig r = rig_new("ties", k, true);
+        for (size_t t = 0; t < r.tiny->count; t++) {
+            if (strstr(r.tiny->t[t].name, "router")) {
+                memset(r.tiny->t[t].w, 0, r.tiny->t[t].count * sizeof(float));
+            }
+        }
+        quant_model_close(r.ctx, r.model);
+        tiny_weights(r.ctx, r.tiny, SIZE_MAX);
+        CHECK_OK(r.ctx, quant_model_open(r.ctx, r.tiny->folder, &r.model));
+        shown s = shown_new(&r, QUANT_STAGE_ROUTES, (size_t)r.tiny->experts, 1);
+        const quant_forward_options o = {.stages = 1u << QUANT_STAGE_ROUTES, .visit = record,
+                                         .user = &s};
+        free(run(&r, (quant_forward_variant){.scheme = NULL}, &o));
+        for (size_t i = 0; i < s.layers * s.size; i++) {
+            CU_ASSERT_EQUAL(s.at[i] > 0, (int)(i % (size_t)r.tiny->experts) < r.tiny->used);
+        }
+        free(s.at);
+        rig_free(&r);
+    }
+}
+
 /* ---- stages --------------------------------------------------------------------------------- */
 
 typedef struct order {
@@ -368,6 +393,7 @@ TEST_SUITE(model, {"random models agree with a plain pass in double", random_mod
            {"a follower begins every layer with its leader's stream",
             followers_begin_every_layer_anew},
            {"routing can be that of another variant", routing_can_be_borrowed},
+           {"ties between experts go to the lower index", ties_go_to_the_first_experts},
            {"every stage is rounded to the compute type", everything_is_rounded},
            {"a visitor can end the run", a_visitor_can_end_the_run},
            {"greedy decoding takes the largest logit", greedy_takes_the_largest})

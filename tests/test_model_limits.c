@@ -110,6 +110,73 @@ static void tensors_must_fit(void)
     quant_context_free(ctx);
 }
 
+/* A bias that the forward pass would leave out is refused; a table of angles is not. */
+static void unknown_tensors_are_refused(void)
+{
+    static const struct {
+        const char *name;
+        quant_status expected;
+    } rows[] = {{"model.layers.0.self_attn.q_proj.bias", QUANT_EUNSUPPORTED},
+                {"model.layers.9.mlp.up_proj.weight", QUANT_EUNSUPPORTED},
+                {"model.layers.0.self_attn.rotary_emb.inv_freq", QUANT_OK}};
+    quant_context *ctx = quant_context_new(NULL);
+    draw d = draw_begin("unknown", 0);
+    tiny_model *m = tiny_draw(ctx, &d, false);
+    tiny_tensor *t = &m->t[m->count++];
+    *t = (tiny_tensor){.shape = {1, {2}}, .count = 2, .w = calloc(2, sizeof(float))};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(t->name, sizeof t->name, "%s", rows[i].name);
+        tiny_weights(ctx, m, SIZE_MAX);
+        CU_ASSERT_EQUAL(open_says(ctx, m->folder, t->name), rows[i].expected);
+    }
+    tiny_free(m);
+    quant_context_free(ctx);
+}
+
+/* Another case of its first letter hides a key. */
+static void hide(const tiny_model *m, const char *key)
+{
+    const char *path = scratch_join(m->folder, "config.json");
+    size_t count;
+    char *text = scratch_get(path, &count), *at = text ? strstr(text, key) : NULL;
+    CU_ASSERT_PTR_NOT_NULL(at);
+    if (at) {
+        *at = 'X';
+        scratch_put(path, text, count);
+    }
+    free(text);
+}
+
+static void absent_keys_have_defaults(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    tiny_model *m = NULL;
+    for (uint64_t k = 0; !m; k++) {
+        draw d = draw_begin("defaults", k);
+        m = tiny_draw(ctx, &d, false);
+        if (m->heads == 1 || m->heads != m->kv_heads || m->theta > 10000) {
+            tiny_free(m);
+            m = NULL;
+        }
+    }
+    hide(m, "num_key_value_heads");
+    hide(m, "head_dim");
+    hide(m, "rope_theta");
+    quant_model *model = NULL;
+    CHECK_OK(ctx, quant_model_open(ctx, m->folder, &model));
+    if (model) {
+        const quant_model_sizes *z = quant_model_sizes_of(model);
+        CU_ASSERT_EQUAL(z->kv_heads, (uint64_t)m->heads);
+        CU_ASSERT_EQUAL(z->head_dim, (uint64_t)m->head_dim);
+        CU_ASSERT_EQUAL(z->theta, 10000);
+    }
+    quant_model_close(ctx, model);
+    hide(m, "rms_norm_eps");
+    CU_ASSERT_EQUAL(open_says(ctx, m->folder, "rms_norm_eps"), QUANT_EFIELD);
+    tiny_free(m);
+    quant_context_free(ctx);
+}
+
 static void tokens_must_fit(void)
 {
     quant_context *ctx = quant_context_new(NULL);
@@ -211,5 +278,7 @@ TEST_SUITE(model_limits,
            {"configurations that are not understood are refused", configurations_are_refused},
            {"so are other files in their place", other_files_are_refused},
            {"tensors that are missing, misshapen or unknown are named", tensors_must_fit},
+           {"so are tensors that the pass would leave out", unknown_tensors_are_refused},
+           {"absent keys have defaults, or are asked for", absent_keys_have_defaults},
            {"tokens out of range are named", tokens_must_fit},
            {"any allocation may fail", allocations_may_fail})
