@@ -9,7 +9,8 @@
 #include "tests/scratch.h"
 #include "tests/test.h"
 
-#define LONG_NAME "model.layers.12.mlp.experts.a_name_that_is_far_too_long_for_any_table.up_proj.weight"
+#define LONG_NAME \
+    "model.layers.12.mlp.experts.a_name_that_is_far_too_long_for_any_table.up_proj.weight"
 
 enum { ROWS = 24, COLUMNS = 40, N = ROWS * COLUMNS };
 

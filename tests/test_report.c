@@ -98,6 +98,25 @@ static void numbers_read_well(void)
     CU_ASSERT_STRING_EQUAL(out, "exact");
     quant_text_decibel(-3.456, out);
     CU_ASSERT_STRING_EQUAL(out, "-3.46");
+    quant_text_decibel(-0.001, out);
+    CU_ASSERT_STRING_EQUAL(out, "0.00");
+    quant_text_cosine(-0.9999999, out);
+    CU_ASSERT_STRING_EQUAL(out, "-0.999999");
+}
+
+static void a_value_reads_apart_from_its_threshold(void)
+{
+    static const struct {
+        double value, threshold;
+        const char *text;
+    } rows[] = {{0.9699999999, 0.97, "0.9699999999"}, {0.5, 0.97, "0.5"}, {0.97, 0.97, "0.97"},
+                {0.99996179, 0.9999618, "0.99996179"}, {0.1 + 0.2, 0.3, "0.30000000000000004"},
+                {-1e-300, 0, "-1e-300"}, {INFINITY, 3, "inf"}, {NAN, 3, "-"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char out[QUANT_TEXT_NUMBER];
+        quant_text_against(rows[i].value, rows[i].threshold, out);
+        CU_ASSERT_STRING_EQUAL(out, rows[i].text);
+    }
 }
 
 static void base_name_hides_folders(void)
@@ -249,6 +268,7 @@ TEST_SUITE(report,
            {"long names lose their middle", shortened_in_the_middle},
            {"fitting never exceeds its columns", fit_never_exceeds_its_columns},
            {"numbers read well", numbers_read_well},
+           {"a value reads apart from its threshold", a_value_reads_apart_from_its_threshold},
            {"base names hide folders", base_name_hides_folders},
            {"a table is aligned", table_is_aligned},
            {"tables fit the page", tables_fit_the_page},

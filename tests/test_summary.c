@@ -34,7 +34,8 @@ static int summary_is_off(const quant_summary *s, size_t n)
         sum2 += (long double)w[i] * (long double)w[i];
     }
     if (s->elements != n || s->first_nonfinite != first ||
-        (long double)s->nonfinite != n - finite || (long double)s->zeros != zeros || s->lowest != lowest || s->highest != highest ||
+        (long double)s->nonfinite != n - finite || (long double)s->zeros != zeros ||
+        s->lowest != lowest || s->highest != highest ||
         s->absmax != fmaxf(fabsf(lowest), fabsf(highest))) {
         return 1;
     }

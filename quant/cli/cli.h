@@ -17,6 +17,10 @@ enum { CLI_REFUSE, CLI_KEEP };              /* --nonfinite */
 enum { CLI_F32, CLI_F16, CLI_BF16 };        /* --dtype, --compute */
 enum { EXIT_GATE = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
+enum { CLI_SHOWN = 1 << 15 }; /* bytes of a path or a message, every byte of it escaped */
+/* text without anything that could drive a terminal; out is returned. */
+const char *cli_shown(const char *text, char out[CLI_SHOWN]);
+
 /* "quant: MESSAGE" of the last failure as one line on stderr; returns its exit status. */
 int cli_fail(quant_context *ctx, quant_status status);
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "quant/cli/compare_run.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "quant/bank/packed.h"
 #include "quant/internal.h"
 #include "quant/lab/inspect.h"
+#include "quant/report/text.h"
 
 static quant_status parse_metric(quant_context *ctx, const cli_args *args, compare_run *run)
 {
@@ -129,23 +132,34 @@ void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *ru
     quant_release(ctx, run->banks, args->operands, sizeof *run->banks);
 }
 
-/* Rules of the recipe that no tensor of the bank meets first: "a, b"; false when there is none. */
-static bool idle_rules(const compare_run *run, const quant_bank *bank, char *out, size_t capacity)
+/* Rules of the recipe that no tensor of the bank meets first: "a, b"; false when there is none.
+ * What does not fit `out` is left out. */
+static bool idle_rules(quant_context *ctx, const compare_run *run, const quant_bank *bank, char *out,
+                       size_t capacity)
 {
-    size_t idle = 0;
-    snprintf(out, capacity, "recipe rules that matched no tensor:");
-    for (size_t rule = 0; run->recipe && quant_recipe_glob(run->recipe, rule); rule++) {
-        size_t first = SIZE_MAX;
-        for (size_t t = 0; t < quant_bank_count(bank) && first != rule; t++) {
-            quant_recipe_match(run->recipe, quant_bank_tensor(bank, t)->name, &first);
-        }
-        if (first != rule) {
-            size_t at = strlen(out);
-            snprintf(out + at, capacity - at, "%s %s", idle ? "," : "",
-                     quant_recipe_glob(run->recipe, rule));
-            idle++;
+    size_t rules = 0, idle = 0, which;
+    while (run->recipe && quant_recipe_glob(run->recipe, rules)) {
+        rules++;
+    }
+    bool *met = quant_alloc(ctx, rules, sizeof *met);
+    if (!met) {
+        return false;
+    }
+    memset(met, 0, rules * sizeof *met);
+    for (size_t t = 0; rules > 0 && t < quant_bank_count(bank); t++) {
+        quant_recipe_match(run->recipe, quant_bank_tensor(bank, t)->name, &which);
+        if (which < rules) {
+            met[which] = true;
         }
     }
+    size_t at = (size_t)snprintf(out, capacity, "recipe rules that decided no tensor:");
+    for (size_t rule = 0; rule < rules && at < capacity; rule++) {
+        if (!met[rule]) {
+            at += (size_t)snprintf(out + at, capacity - at, "%s %s", idle++ ? "," : "",
+                                   quant_recipe_glob(run->recipe, rule));
+        }
+    }
+    quant_release(ctx, met, rules, sizeof *met);
     return idle > 0;
 }
 
@@ -161,15 +175,15 @@ static size_t count_stacks(const quant_compare_result *r, const quant_bank *bank
     return count;
 }
 
-void compare_notes(compare_run *run, size_t i)
+void compare_notes(quant_context *ctx, compare_run *run, size_t i)
 {
     compare_bank *b = &run->banks[i];
     size_t count = 0;
-    while (count < COMPARE_BANK_NOTES - 2 && quant_bank_note(b->bank, count)) {
+    while (count < COMPARE_BANK_NOTES - 3 && quant_bank_note(b->bank, count)) {
         b->notes[count] = quant_bank_note(b->bank, count);
         count++;
     }
-    if (idle_rules(run, b->bank, b->own_note[0], sizeof b->own_note[0])) {
+    if (idle_rules(ctx, run, b->bank, b->own_note[0], sizeof b->own_note[0])) {
         b->notes[count++] = b->own_note[0];
     }
     size_t stacks = count_stacks(b->result, b->bank);
@@ -178,6 +192,10 @@ void compare_notes(compare_run *run, size_t i)
                  "stack of matrices %s taken as one matrix: add stack=1 to the scheme", stacks,
                  stacks == 1 ? "" : "s", stacks == 1 ? "s" : "", stacks == 1 ? "is" : "are");
         b->notes[count++] = b->own_note[1];
+    }
+    if (quant_pack_is(b->bank)) {
+        b->notes[count++] = "a packed bank (" QUANT_PACK_SCHEMA "), whose codes are kept: to measure "
+                            "it, compare its source --against it";
     }
     run->reports[i].notes = b->notes;
     run->reports[i].note_count = count;
@@ -252,10 +270,12 @@ int compare_gate_status(quant_context *ctx, const cli_args *args, const compare_
         return 0;
     }
     const quant_gate_verdict *v = &first->verdict;
-    quant_fail(ctx, QUANT_EINVAL, "%s: gate: %s: expected %s, found %.6g%s%s%s%s (%zu of %zu "
-               "failed)", args->operand[first->bank], v->scheme_text, v->text, v->value,
-               v->where ? " at " : "", v->where ? v->where : "", v->why ? ", " : "",
-               v->why ? v->why : "", failed, run->verdict_count);
+    char value[QUANT_TEXT_NUMBER];
+    quant_text_against(v->value, v->threshold, value);
+    bool somewhere = !isnan(v->value) || (v->where && v->where[0] && strcmp(v->why, "NaN") == 0);
+    quant_fail(ctx, QUANT_EINVAL, "%s: gate: %s: expected %s, found %s%s%s (%zu of %zu failed)",
+               args->operand[first->bank], v->scheme_text, v->text, v->why ? v->why : value,
+               somewhere ? " at " : "", somewhere ? v->where : "", failed, run->verdict_count);
     cli_fail(ctx, QUANT_EINVAL);
     return EXIT_GATE;
 }

@@ -36,8 +36,9 @@ typedef struct compare_run {
 quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_run *run);
 void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *run);
 
-/* Notes of bank i: those of its reader, rules of the recipe that matched nothing, stacks. */
-void compare_notes(compare_run *run, size_t i);
+/* Notes of bank i: those of its reader, rules of the recipe that decided nothing,
+ * stacks, packed banks. */
+void compare_notes(quant_context *ctx, compare_run *run, size_t i);
 
 /* Pool the banks and judge every gate on every bank and scheme. */
 quant_status compare_judge(quant_context *ctx, const cli_args *args, compare_run *run);

@@ -2,6 +2,7 @@
 /* main.c - the command quant: finds the verb, runs it, and does not believe that output was
  * written before it was flushed. A closed pipe ends the command by SIGPIPE, silently. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "quant/cli/cli.h"
 #include "quant/internal.h"
 #include "quant/quant.h"
+#include "quant/report/text.h"
 
 typedef int verb_function(quant_context *ctx, const cli_args *args);
 
@@ -18,10 +20,18 @@ static verb_function *const functions[] = {
 #undef QUANT_VERB
 };
 
+const char *cli_shown(const char *text, char out[CLI_SHOWN])
+{
+    quant_text_fit(text, CLI_SHOWN, out, CLI_SHOWN);
+    return out;
+}
+
 int cli_fail(quant_context *ctx, quant_status status)
 {
     const char *message = quant_context_message(ctx);
-    fprintf(stderr, "quant: %s\n", message[0] ? message : quant_status_text(status));
+    char shown[CLI_SHOWN];
+    fprintf(stderr, "quant: %s\n",
+            cli_shown(message[0] ? message : quant_status_text(status), shown));
     return quant_status_exit(status);
 }
 
@@ -125,8 +135,20 @@ static int dispatch(quant_context *ctx, int argc, char **argv)
     return verb == CLI_VERBS ? unknown_verb(ctx, word) : run_verb(ctx, verb, argc, argv);
 }
 
+/* Files that are opened later must not become standard streams: a line meant for the terminal would
+ * go into a bank. What was closed opens the wrong way round, so that using it still fails. */
+static void occupy_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
+    occupy_standard_streams();
     quant_context *ctx = quant_context_new(NULL);
     if (!ctx) {
         fputs("quant: memory: not enough to begin\n", stderr);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "quant/cli/options.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,8 +125,8 @@ static quant_status parse_count(quant_context *ctx, int o, const char *value, ui
         n = 10 * n + (uint64_t)(value[i] - '0');
     }
     if (i == 0 || value[i] || n > INT64_MAX) {
-        return quant_fail(ctx, QUANT_EINVAL, "--%s: expected a whole number, found '%s'",
-                          options[o].name, value);
+        return quant_fail(ctx, QUANT_EINVAL, "--%s: expected a whole number up to %" PRId64
+                          ", found '%s'", options[o].name, INT64_MAX, value);
     }
     *number = n;
     return QUANT_OK;
@@ -173,7 +174,7 @@ static int find_option(cli_verb verb, const char *word, const char **inner)
             continue;
         }
         if (word[1] != '-' && word[1] == options[o].letter) {
-            *inner = word[2] ? word + 2 : NULL;
+            *inner = word[2] == '=' ? word + 3 : word[2] ? word + 2 : NULL;
             return o;
         }
         if (word[1] == '-' && strlen(options[o].name) == n - 2 &&
@@ -274,7 +275,7 @@ void cli_help_all(FILE *to)
         fprintf(to, "  %-6d %s\n", exits[i].status, exits[i].meaning);
     }
     fputs("  128+n  ended by signal n\n\nBanks: safetensors (also an index with its shards, or "
-          "their folder), .npy, GGUF.\nMB = 10^6 bytes, MiB = 2^20 bytes.\n", to);
+          "their folder), .npy, .npz, GGUF.\nMB = 10^6 bytes, MiB = 2^20 bytes.\n", to);
 }
 
 void cli_help_verb(cli_verb verb, FILE *to)

@@ -21,12 +21,15 @@ static quant_status measure(quant_context *ctx, const cli_args *args, compare_ru
                                                         &b->result)
                                 : quant_compare(ctx, b->bank, &run->options, &b->result);
     quant_progress_end(&progress);
+    if (run->inputs && (s == QUANT_ESHAPE || s == QUANT_ENONFINITE)) { /* of the inputs */
+        quant_fail_prefix(ctx, s, args->text[OPT_INPUTS]);
+    }
     QUANT_TRY(s);
     return quant_bank_unchanged(ctx, b->bank);
 }
 
 /* Bank, shape and notes of a measured bank for the report. */
-static void describe(compare_run *run, size_t i)
+static void describe(quant_context *ctx, compare_run *run, size_t i)
 {
     compare_bank *b = &run->banks[i];
     quant_report_bank *r = &run->reports[i];
@@ -37,7 +40,7 @@ static void describe(compare_run *run, size_t i)
         r->elements += quant_bank_tensor(b->bank, t)->elements;
     }
     r->result = b->result;
-    compare_notes(run, i);
+    compare_notes(ctx, run, i);
 }
 
 /* One line on stderr for all refused tensors of a bank. */
@@ -90,6 +93,38 @@ static int report_unsupported(quant_context *ctx, const cli_args *args, const co
     return 0;
 }
 
+/* Exit 4 when --against names a bank that has no tensor in common with this one. */
+static int report_unshared(quant_context *ctx, const cli_args *args, const compare_run *run)
+{
+    const quant_compare_result *r = run->banks[0].result;
+    size_t absent = 0;
+    for (size_t k = 0; run->other && r && k < r->kept_count; k++) {
+        absent += strcmp(r->kept[k].reason, QUANT_KEPT_NOT_IN_OTHER) == 0;
+    }
+    return absent == 0 ? 0
+                       : cli_fail(ctx, quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a tensor "
+                                                  "that %s has too, found none", args->operand[0],
+                                                  args->text[OPT_AGAINST]));
+}
+
+/* Exit 3 when --inputs fits no matrix at all: dashes would look like a result. */
+static int report_idle_inputs(quant_context *ctx, const cli_args *args, const compare_run *run,
+                              size_t rows)
+{
+    uint64_t pairs = 0;
+    for (size_t i = 0; i < args->operands; i++) {
+        const quant_compare_result *r = run->banks[i].result;
+        for (size_t k = 0; r && k < r->row_count; k++) {
+            pairs += r->rows[k].output.pairs;
+        }
+    }
+    return !run->inputs || pairs > 0 || rows == 0
+               ? 0
+               : cli_fail(ctx, quant_fail(ctx, QUANT_ESHAPE, "%s: expected inputs [k, in] under the "
+                                          "name of a matrix, or one .npy of a matrix's width, found "
+                                          "none that fits", args->text[OPT_INPUTS]));
+}
+
 static quant_status print(quant_context *ctx, const cli_args *args, const compare_run *run,
                           double seconds)
 {
@@ -127,7 +162,7 @@ static int measure_all(quant_context *ctx, const cli_args *args, compare_run *ru
             status = cli_worse(status, cli_fail(ctx, s));
             continue;
         }
-        describe(run, i);
+        describe(ctx, run, i);
         status = cli_worse(status, report_refused(ctx, args, run, i));
         *measured += 1;
         *rows += run->banks[i].result->row_count;
@@ -149,7 +184,9 @@ static int compare(quant_context *ctx, const cli_args *args, compare_run *run)
     }
     if (rows == 0 && status == 0) {
         status = cli_worse(report_unmatched(ctx, args, run), report_unsupported(ctx, args, run));
+        status = status == 0 ? report_unshared(ctx, args, run) : status;
     }
+    status = cli_worse(status, report_idle_inputs(ctx, args, run, rows));
     s = compare_judge(ctx, args, run);
     if (s == QUANT_OK) {
         s = print(ctx, args, run, quant_progress_clock() - start);

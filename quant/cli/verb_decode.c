@@ -28,7 +28,9 @@ static quant_status decode(quant_context *ctx, const cli_args *args, quant_bank 
     }
     if (s == QUANT_OK && !args->text[OPT_QUIET]) {
         size_t count = quant_packed_count(packed);
-        printf("%s: %zu tensor%s written\n", args->text[OPT_OUTPUT], count, count == 1 ? "" : "s");
+        char shown[CLI_SHOWN];
+        printf("%s: %zu tensor%s written\n", cli_shown(args->text[OPT_OUTPUT], shown), count,
+               count == 1 ? "" : "s");
     }
     quant_packed_close(ctx, packed);
     bool own = s == QUANT_EIO; /* names its file already */

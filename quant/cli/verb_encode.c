@@ -107,7 +107,8 @@ static void print_result(const cli_args *args, const encoding *e)
         kept += e->items[i].keep;
         escalated += !e->items[i].keep && e->items[i].escalated;
     }
-    printf("%s: %zu tensor%s quantized", args->text[OPT_OUTPUT], e->count - kept,
+    char shown[CLI_SHOWN];
+    printf("%s: %zu tensor%s quantized", cli_shown(args->text[OPT_OUTPUT], shown), e->count - kept,
            e->count - kept == 1 ? "" : "s");
     print_count(", ", kept, " kept");
     print_count(", of them ", e->bad, " with NaN or infinite values");
@@ -116,13 +117,25 @@ static void print_result(const cli_args *args, const encoding *e)
     putchar('\n');
 }
 
+/* Scales and tables of a packed bank are not weights, and its codes would lose their meaning. */
+static quant_status may_encode(quant_context *ctx, const cli_args *args, const quant_bank *bank)
+{
+    return quant_pack_is(bank)
+               ? quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a plain bank, found a packed one "
+                            "(" QUANT_PACK_SCHEMA "): decode it first", args->operand[0])
+               : QUANT_OK;
+}
+
 static quant_status encode(quant_context *ctx, const cli_args *args, const quant_recipe *recipe)
 {
     encoding e = {.bank = NULL};
     QUANT_TRY(quant_bank_open(ctx, args->operand[0], &e.bank));
     e.count = quant_bank_count(e.bank);
     e.items = quant_alloc(ctx, e.count, sizeof *e.items);
-    quant_status s = e.items ? choose(ctx, args, recipe, &e) : QUANT_ENOMEM;
+    quant_status s = e.items ? may_encode(ctx, args, e.bank) : QUANT_ENOMEM;
+    if (s == QUANT_OK) {
+        s = choose(ctx, args, recipe, &e);
+    }
     if (s == QUANT_OK) {
         s = write_packed(ctx, args, &e);
     }

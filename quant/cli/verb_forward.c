@@ -182,8 +182,9 @@ int cli_forward(quant_context *ctx, const cli_args *args)
     quant_status s = forward(&j);
     quant_progress_end(&j.progress);
     if (s == QUANT_OK && !args->text[OPT_QUIET]) {
+        char shown[CLI_SHOWN];
         printf("%s: %zu sequence%s of %zu tokens through %" PRIu64 " layers\n",
-               args->text[OPT_OUTPUT], j.n, j.n == 1 ? "" : "s", j.s,
+               cli_shown(args->text[OPT_OUTPUT], shown), j.n, j.n == 1 ? "" : "s", j.s,
                quant_model_sizes_of(j.model)->layers);
     }
     quant_npz_discard(ctx, j.out);

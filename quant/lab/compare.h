@@ -67,6 +67,9 @@ typedef struct quant_compare_triple {
 /* A tensor without a row. A scheme whose axis or stack does not exist in a shape keeps that
  * tensor in its own column; a scheme that cannot represent a tensor (mode=unique with too many
  * values) has it refused there. */
+/* Reason of a tensor that the bank given as `other` lacks. */
+#define QUANT_KEPT_NOT_IN_OTHER "not in the other bank"
+
 typedef struct quant_compare_listed {
     size_t tensor;               /* SIZE_MAX: only in the other bank (--against) */
     size_t scheme;               /* column; SIZE_MAX: every column */

@@ -52,14 +52,19 @@ static quant_status end_shapes(lab_study *s, lab_cell *cell, const quant_shape *
 
 /* ---- packed ------------------------------------------------------------------------------- */
 
-/* Index of a logical tensor; the count when there is none. */
-static size_t find_packed(const quant_packed *packed, const char *name)
+/* Index of a logical tensor; the count when there is none. Looks first where the last one was left:
+ * both banks mostly have one order, and then nothing is searched. */
+static size_t find_packed(lab_study *s, const char *name)
 {
-    size_t i = 0, count = quant_packed_count(packed);
-    while (i < count && strcmp(quant_packed_tensor_at(packed, i)->name, name) != 0) {
-        i++;
+    size_t count = quant_packed_count(s->packed);
+    for (size_t k = 0; k < count; k++) {
+        size_t i = (s->packed_next + k) % count;
+        if (strcmp(quant_packed_tensor_at(s->packed, i)->name, name) == 0) {
+            s->packed_next = i + 1;
+            return i;
+        }
     }
-    return i;
+    return count;
 }
 
 static quant_status open_packed(lab_study *s, const quant_packed_tensor *p, size_t i,
@@ -103,9 +108,9 @@ static quant_status open_plain(lab_study *s, size_t i, lab_copy *copy, lab_cell 
 static quant_status open_logical(lab_study *s, const lab_tensor *t, lab_copy *copy,
                                  lab_cell *cell)
 {
-    size_t i = find_packed(s->packed, t->info->name);
+    size_t i = find_packed(s, t->info->name);
     if (i == quant_packed_count(s->packed)) {
-        return end(s, cell, LAB_KEPT, "not in the other bank");
+        return end(s, cell, LAB_KEPT, QUANT_KEPT_NOT_IN_OTHER);
     }
     const quant_packed_tensor *p = quant_packed_tensor_at(s->packed, i);
     if (!same_shape(&t->info->shape, &p->shape)) {
@@ -122,7 +127,7 @@ quant_status lab_against_copy(lab_study *s, const lab_tensor *t, lab_copy *copy,
     }
     size_t i;
     if (quant_bank_find(s->ctx, s->other, t->info->name, &i) != QUANT_OK) {
-        return end(s, cell, LAB_KEPT, "not in the other bank");
+        return end(s, cell, LAB_KEPT, QUANT_KEPT_NOT_IN_OTHER);
     }
     const quant_shape *there = &quant_bank_tensor(s->other, i)->shape;
     return same_shape(&t->info->shape, there) ? open_plain(s, i, copy, cell)

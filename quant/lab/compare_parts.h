@@ -37,6 +37,7 @@ typedef struct lab_study {
     const quant_compare_options *options;
     quant_bank *other;       /* --against; NULL otherwise */
     quant_packed *packed;    /* its directory when it is packed */
+    size_t packed_next;      /* where the next tensor is expected in it */
     size_t tensors, columns;
     lab_cell *cells;         /* [tensors][columns] */
     lab_span span;

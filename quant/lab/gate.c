@@ -2,6 +2,7 @@
 /* gate.c - expressions that must hold, read off a table of metrics. */
 #include "quant/lab/gate.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,18 +116,23 @@ static quant_status find_metric(quant_context *ctx, const char *name, expression
                       known, name);
 }
 
-/* A finite decimal number and nothing else. */
+/* A finite decimal number and nothing else, with a point whatever the locale of the process. */
 static bool parse_threshold(const char *text, double *value)
 {
     if (*text == '\0' || strspn(text, "0123456789+-.eE") != strlen(text)) {
         return false;
     }
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain) {
+        return false;
+    }
     char *end;
-    *value = strtod(text, &end);
+    *value = strtod_l(text, &end, plain);
+    freelocale(plain);
     return *end == '\0' && isfinite(*value);
 }
 
-/* e->text holds the expression without white space. */
+/* e->text holds the expression without white space around its parts. */
 static quant_status parse_expression(quant_context *ctx, expression *e)
 {
     char name[EXPRESSION_TEXT];
@@ -146,13 +152,26 @@ static quant_status parse_expression(quant_context *ctx, expression *e)
     return QUANT_OK;
 }
 
-/* Copy up to the comma without white space; false when it does not fit. */
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Blanks around the expression, its name and its number mean nothing; those inside a number or a
+ * name stay, so that "0.9 0" is no number. */
+static bool separates(const char *out, size_t n, const char *rest)
+{
+    rest += strspn(rest, " \t");
+    return n == 0 || strchr("<>=", out[n - 1]) || strchr("<>=,", *rest);
+}
+
+/* Copy up to the comma without blanks that separate; false when it does not fit. */
 static bool copy_expression(const char **text, char out[EXPRESSION_TEXT])
 {
     size_t n = 0;
     bool fits = true;
     for (; **text && **text != ','; ++*text) {
-        if (**text == ' ' || **text == '\t') {
+        if (is_blank(**text) && separates(out, n, *text)) {
             continue;
         }
         fits = n + 1 < EXPRESSION_TEXT;
@@ -250,7 +269,7 @@ static quant_gate_verdict verdict_begin(const expression *e)
     v.value = NAN;
     v.threshold = e->threshold;
     v.where = e->pooled ? "pooled" : "";
-    v.why = "no row matches";
+    v.why = "no row";
     return v;
 }
 

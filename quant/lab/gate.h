@@ -26,7 +26,7 @@ typedef struct quant_gate_verdict {
     double value, threshold;
     const char *where;      /* tensor of the worst row, or "pooled"; "" when no row matches */
     char scheme_text[QUANT_SCHEME_TEXT]; /* of the worst row, or of the column */
-    const char *why;        /* "no row matches", "NaN", "no live pair", NULL */
+    const char *why;        /* "no row", "NaN", "no live pair", NULL */
 } quant_gate_verdict;
 
 /* Judge expression i of the list (false past the end) on scheme column `scheme` of a result. */

@@ -34,7 +34,7 @@ static void replace(const char *name, size_t begin, size_t length, const char *p
     size_t n = strlen(part);
     memcpy(text, name, begin);
     memcpy(text + begin, part, n);
-    strcpy(text + begin + n, name + begin + length);
+    memcpy(text + begin + n, name + begin + length, strlen(name + begin + length) + 1);
 }
 
 /* [.., h, in], [.., h, in], [.., out, h] with the same leading axes, none kept for its type. */

@@ -102,8 +102,8 @@ static const struct {
 } row_notes[] = {
     {stiff, "scales vary along the contracted axis, not foldable into an integer GEMM (tensors)"},
     {widened, "re-encoded with store=f32 because a scale overflowed its type (tensors)"},
-    {signs_only, "outputs of one number, whose cosine is only a sign, +1 or -1; they are in mean and "
-                 "minimum (pairs)"},
+    {signs_only, "outputs of one number, whose cosine is only a sign, +1 or -1; they are in mean "
+                 "and minimum (pairs)"},
     {raised, "subnormal scales rounded up to the next value of their type (scales)"},
 };
 

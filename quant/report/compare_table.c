@@ -227,7 +227,7 @@ static quant_status print_gates(quant_context *ctx, const quant_compare_report *
         const quant_gate_verdict *v = &report->verdicts[i].verdict;
         if (report->verdicts[i].bank == bank) {
             char value[QUANT_TEXT_NUMBER];
-            snprintf(value, sizeof value, isnan(v->value) ? "-" : "%.6g", v->value);
+            quant_text_against(v->value, v->threshold, value);
             quant_table_add(t, v->text);
             quant_table_add(t, v->scheme_text);
             quant_table_add(t, v->held ? "held" : "FAILED");

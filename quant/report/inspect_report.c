@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/bank/packed.h"
 #include "quant/internal.h"
 #include "quant/lab/recipe.h"
 #include "quant/report/csv.h"
@@ -87,24 +88,34 @@ static void add_row(quant_table *t, const quant_inspect_row *r)
     quant_table_add(t, r->looks_like_stack ? "a stack?" : reason ? reason : "");
 }
 
+typedef struct undecoded {
+    const char *type; /* NULL: all types that found no row of their own */
+    size_t tensors;
+} undecoded;
+enum { UNDECODED_ROWS = 64 };
+
 /* Types that are listed but not decoded, each once with its number of tensors. */
 static void print_undecoded(const quant_inspect_report *report, FILE *to)
 {
+    undecoded rows[UNDECODED_ROWS + 1] = {{NULL, 0}};
     for (size_t i = 0; i < report->count; i++) {
         const quant_tensor *own = report->rows[i].info;
-        size_t same = 0, earlier = 0;
-        for (size_t j = 0; !quant_dtype_is_decoded(own->dtype) && j < report->count; j++) {
-            bool match = strcmp(report->rows[j].info->dtype_text, own->dtype_text) == 0;
-            same += match;
-            earlier += match && j < i;
-            if (earlier > 0) {
-                break;
-            }
+        size_t k = 0;
+        if (quant_dtype_is_decoded(own->dtype)) {
+            continue;
         }
-        if (same > 0 && earlier == 0) {
-            char type[256];
-            quant_text_fit(own->dtype_text, 30, type, sizeof type);
-            fprintf(to, "not decoded: %s, %zu tensor%s\n", type, same, same == 1 ? "" : "s");
+        while (k < UNDECODED_ROWS && rows[k].type && strcmp(rows[k].type, own->dtype_text) != 0) {
+            k++;
+        }
+        rows[k].type = k < UNDECODED_ROWS ? own->dtype_text : NULL;
+        rows[k].tensors++;
+    }
+    for (size_t k = 0; k <= UNDECODED_ROWS; k++) {
+        char type[256];
+        quant_text_fit(rows[k].type ? rows[k].type : "other types", 30, type, sizeof type);
+        if (rows[k].tensors > 0) {
+            fprintf(to, "not decoded: %s, %zu tensor%s\n", type, rows[k].tensors,
+                    rows[k].tensors == 1 ? "" : "s");
         }
     }
 }
@@ -127,6 +138,10 @@ static void print_remarks(const quant_inspect_report *report, FILE *to)
     if (stacks > 0) {
         fprintf(to, "a stack?: %zu rank-3 tensor%s that may be matrices one after another: add "
                 "stack=1 to the scheme\n", stacks, stacks == 1 ? "" : "s");
+    }
+    if (quant_pack_is(report->bank)) {
+        fputs("note: a packed bank (" QUANT_PACK_SCHEMA "): quant decode writes the tensors that it "
+              "stands for\n", to);
     }
     for (size_t i = 0; quant_bank_note(report->bank, i); i++) {
         char note[512];

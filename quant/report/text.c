@@ -169,25 +169,41 @@ void quant_text_count(uint64_t count, char out[QUANT_TEXT_NUMBER])
     out[to] = '\0';
 }
 
+static void put(const char *text, char out[QUANT_TEXT_NUMBER])
+{
+    snprintf(out, QUANT_TEXT_NUMBER, "%s", text);
+}
+
+/* A figure that rounds to zero has no sign. */
+static void put_fixed(double value, int decimals, char out[QUANT_TEXT_NUMBER])
+{
+    snprintf(out, QUANT_TEXT_NUMBER, "%.*f", decimals, value);
+    if (out[0] == '-' && strspn(out, "-0.") == strlen(out)) {
+        memmove(out, out + 1, strlen(out));
+    }
+}
+
 void quant_text_cosine(double cosine, char out[QUANT_TEXT_NUMBER])
 {
     if (isnan(cosine)) {
-        strcpy(out, "-");
+        put("-", out);
     } else if (cosine < 1.0 && cosine > 0.999999) {
-        strcpy(out, "0.999999");
+        put("0.999999", out);
+    } else if (cosine > -1.0 && cosine < -0.999999) {
+        put("-0.999999", out);
     } else {
-        snprintf(out, QUANT_TEXT_NUMBER, "%.6f", cosine);
+        put_fixed(cosine, 6, out);
     }
 }
 
 void quant_text_decibel(double decibel, char out[QUANT_TEXT_NUMBER])
 {
     if (isnan(decibel)) {
-        strcpy(out, "-");
+        put("-", out);
     } else if (isinf(decibel)) {
-        strcpy(out, decibel > 0 ? "exact" : "-inf");
+        put(decibel > 0 ? "exact" : "-inf", out);
     } else {
-        snprintf(out, QUANT_TEXT_NUMBER, "%.2f", decibel);
+        put_fixed(decibel, 2, out);
     }
 }
 
@@ -199,9 +215,22 @@ void quant_text_bits(double bits, char out[QUANT_TEXT_NUMBER])
 void quant_text_real(double value, char out[QUANT_TEXT_NUMBER])
 {
     if (isnan(value)) {
-        strcpy(out, "-");
+        put("-", out);
     } else {
         snprintf(out, QUANT_TEXT_NUMBER, "%.3g", value);
+    }
+}
+
+void quant_text_against(double value, double threshold, char out[QUANT_TEXT_NUMBER])
+{
+    char other[QUANT_TEXT_NUMBER];
+    quant_text_real(value, out);
+    for (int digits = 6; digits <= 17 && isfinite(value); digits++) {
+        snprintf(out, QUANT_TEXT_NUMBER, "%.*g", digits, value);
+        snprintf(other, sizeof other, "%.*g", digits, threshold);
+        if (strcmp(out, other) != 0 || value == threshold) {
+            break;
+        }
     }
 }
 

@@ -36,6 +36,9 @@ void quant_text_decibel(double decibel, char out[QUANT_TEXT_NUMBER]);
 void quant_text_bits(double bits, char out[QUANT_TEXT_NUMBER]);
 /* Three significant digits; NaN is "-". */
 void quant_text_real(double value, char out[QUANT_TEXT_NUMBER]);
+/* Six significant digits, or as many more as it takes to tell value and threshold apart: what is
+ * below a threshold never reads like it. NaN is "-". */
+void quant_text_against(double value, double threshold, char out[QUANT_TEXT_NUMBER]);
 /* One of the above, as row `metric` of the metric table is read. */
 void quant_text_metric(const quant_metric *metric, double value, char out[QUANT_TEXT_NUMBER]);
 /* "64x172"; a scalar is "scalar". */
