@@ -83,8 +83,25 @@ static void packed_banks_are_pointed_out(void)
     run_free(&r);
     expect(run_shell("\"$QUANT\" encode '%s' -o '%s' --force --scheme int8:tensor", packed,
                      test_scratch_path("twice.safetensors")), 4, "decode it first");
+    run_result turned = run_shell("\"$QUANT\" compare '%s' --against '%s'", packed,
+                                  cli_bank_good());
+    CU_ASSERT_PTR_NOT_NULL(strstr(turned.err, packed));
+    expect(turned, 2, "found a packed one");
     expect_out(run_shell("\"$QUANT\" inspect '%s'", packed), "quant decode writes the tensors");
     expect_out(run_shell("\"$QUANT\" compare '%s' --schemes bf16", packed), "--against it");
+}
+
+/* What is wrong with the other bank is said of its file. */
+static void a_broken_packed_bank_is_named(void)
+{
+    char packed[4096];
+    snprintf(packed, sizeof packed, "%s", test_scratch_path("broken.safetensors"));
+    run_result r = run_shell("\"$QUANT\" encode '%s' -o '%s' --force --scheme int8:tensor -q && "
+                             "sed -i 's/int8:tensor|24,40/int8:tensor|24,41/' '%s' && "
+                             "\"$QUANT\" compare '%s' --against '%s'", cli_bank_good(), packed,
+                             packed, cli_bank_good(), packed);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.err, packed));
+    expect(r, 3, "tensor ");
 }
 
 static void a_bank_with_nothing_in_common_is_no_success(void)
@@ -159,6 +176,7 @@ TEST_SUITE(cli_odd,
            {"numbers say how far they go", numbers_say_how_far_they_go},
            {"a gate just missed is seen to be missed", a_gate_just_missed_is_seen_to_be_missed},
            {"packed banks are pointed out", packed_banks_are_pointed_out},
+           {"a broken packed bank is named", a_broken_packed_bank_is_named},
            {"a bank with nothing in common is no success",
             a_bank_with_nothing_in_common_is_no_success},
            {"inputs that fit nothing are refused", inputs_that_fit_nothing_are_refused},

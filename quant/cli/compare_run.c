@@ -83,6 +83,20 @@ static quant_status parse_gates(quant_context *ctx, const cli_args *args, compar
     return QUANT_OK;
 }
 
+/* The bank of --against; its directory is read once here, so that what is wrong with it is said of
+ * that file. */
+static quant_status open_other(quant_context *ctx, const char *path, compare_run *run)
+{
+    quant_packed *packed = NULL;
+    QUANT_TRY(quant_bank_open(ctx, path, &run->other));
+    if (!quant_pack_is(run->other)) {
+        return QUANT_OK;
+    }
+    quant_status s = quant_packed_open(ctx, run->other, &packed);
+    quant_packed_close(ctx, packed);
+    return s == QUANT_OK ? s : quant_fail_prefix(ctx, s, path);
+}
+
 quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_run *run)
 {
     *run = (compare_run){.metric = NULL};
@@ -108,8 +122,7 @@ quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_ru
         QUANT_TRY(quant_bank_open(ctx, args->text[OPT_INPUTS], &run->inputs));
         run->options.inputs = run->inputs;
     }
-    return args->text[OPT_AGAINST] ? quant_bank_open(ctx, args->text[OPT_AGAINST], &run->other)
-                                   : QUANT_OK;
+    return args->text[OPT_AGAINST] ? open_other(ctx, args->text[OPT_AGAINST], run) : QUANT_OK;
 }
 
 void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *run)
@@ -134,8 +147,8 @@ void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *ru
 
 /* Rules of the recipe that no tensor of the bank meets first: "a, b"; false when there is none.
  * What does not fit `out` is left out. */
-static bool idle_rules(quant_context *ctx, const compare_run *run, const quant_bank *bank, char *out,
-                       size_t capacity)
+static bool idle_rules(quant_context *ctx, const compare_run *run, const quant_bank *bank,
+                       char *out, size_t capacity)
 {
     size_t rules = 0, idle = 0, which;
     while (run->recipe && quant_recipe_glob(run->recipe, rules)) {
@@ -194,8 +207,8 @@ void compare_notes(quant_context *ctx, compare_run *run, size_t i)
         b->notes[count++] = b->own_note[1];
     }
     if (quant_pack_is(b->bank)) {
-        b->notes[count++] = "a packed bank (" QUANT_PACK_SCHEMA "), whose codes are kept: to measure "
-                            "it, compare its source --against it";
+        b->notes[count++] = "a packed bank (" QUANT_PACK_SCHEMA "), whose codes are kept: to "
+                            "measure it, compare its source --against it";
     }
     run->reports[i].notes = b->notes;
     run->reports[i].note_count = count;

@@ -14,6 +14,10 @@ static quant_status measure(quant_context *ctx, const cli_args *args, compare_ru
     compare_bank *b = &run->banks[i];
     quant_progress progress;
     QUANT_TRY(quant_bank_open(ctx, args->operand[i], &b->bank));
+    if (run->other && quant_pack_is(b->bank)) {
+        return quant_fail(ctx, QUANT_EINVAL, "%s: expected a plain bank to measure %s against, "
+                          "found a packed one", args->operand[i], args->text[OPT_AGAINST]);
+    }
     quant_progress_begin(&progress, stderr, args->text[OPT_QUIET] != NULL);
     run->options.progress = quant_progress_step;
     run->options.user = &progress;
@@ -120,9 +124,9 @@ static int report_idle_inputs(quant_context *ctx, const cli_args *args, const co
     }
     return !run->inputs || pairs > 0 || rows == 0
                ? 0
-               : cli_fail(ctx, quant_fail(ctx, QUANT_ESHAPE, "%s: expected inputs [k, in] under the "
-                                          "name of a matrix, or one .npy of a matrix's width, found "
-                                          "none that fits", args->text[OPT_INPUTS]));
+               : cli_fail(ctx, quant_fail(ctx, QUANT_ESHAPE, "%s: expected inputs [k, in] under "
+                                          "the name of a matrix, or one .npy of a matrix's "
+                                          "width, found none that fits", args->text[OPT_INPUTS]));
 }
 
 static quant_status print(quant_context *ctx, const cli_args *args, const compare_run *run,

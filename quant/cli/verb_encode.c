@@ -121,8 +121,8 @@ static void print_result(const cli_args *args, const encoding *e)
 static quant_status may_encode(quant_context *ctx, const cli_args *args, const quant_bank *bank)
 {
     return quant_pack_is(bank)
-               ? quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a plain bank, found a packed one "
-                            "(" QUANT_PACK_SCHEMA "): decode it first", args->operand[0])
+               ? quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a plain bank, found a packed "
+                            "one (" QUANT_PACK_SCHEMA "): decode it first", args->operand[0])
                : QUANT_OK;
 }
 

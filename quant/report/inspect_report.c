@@ -140,8 +140,8 @@ static void print_remarks(const quant_inspect_report *report, FILE *to)
                 "stack=1 to the scheme\n", stacks, stacks == 1 ? "" : "s");
     }
     if (quant_pack_is(report->bank)) {
-        fputs("note: a packed bank (" QUANT_PACK_SCHEMA "): quant decode writes the tensors that it "
-              "stands for\n", to);
+        fputs("note: a packed bank (" QUANT_PACK_SCHEMA "): quant decode writes the tensors that "
+              "it stands for\n", to);
     }
     for (size_t i = 0; quant_bank_note(report->bank, i); i++) {
         char note[512];
