@@ -6,6 +6,7 @@
 #     compare   build/quant compare BANKS/stories260k/model.safetensors --probe 5 | head -n 27
 #     outliers  make figures
 #     beliefs   build/tests/main --filter beliefs | grep pairs
+#     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
 awk -v name="$1" -v file="$2" '
     $0 == "<!-- " name " -->" {
