@@ -70,6 +70,7 @@ static void free_column(quant_context *ctx, const quant_propagate_result *r,
     quant_release(ctx, c->ledger.terms, ledger_terms(r), sizeof *c->ledger.terms);
     quant_release(ctx, c->rows, r->n * r->s, sizeof *c->rows);
     quant_release(ctx, c->arithmetic, (size_t)r->depths, sizeof *c->arithmetic);
+    quant_release(ctx, c->isolated, c->isolated_room, sizeof *c->isolated);
 }
 
 void quant_propagate_free(quant_context *ctx, quant_propagate_result *r)
@@ -178,6 +179,17 @@ static void count_tensors(const work *w, quant_propagate_column *c)
     }
 }
 
+static quant_status isolate(const work *w, quant_propagate_column *c)
+{
+    const quant_propagate_options *o = w->options;
+    const lab_isolate in = {.ctx = w->ctx, .model = w->model, .tokens = w->tokens,
+                            .pick = {&c->scheme, o->select, o->user}, .mode = o->isolate,
+                            .compute = o->compute, .seed = o->seed};
+    return o->isolate == QUANT_ISOLATE_NONE
+               ? QUANT_OK
+               : lab_isolate_run(&in, &c->isolated, &c->isolated_count, &c->isolated_room);
+}
+
 static quant_status run_column(const work *w, quant_propagate_column *c)
 {
     count_tensors(w, c);
@@ -185,6 +197,7 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
         size_t left = w->tokens->n - i;
         QUANT_TRY(run_batch(w, c, i, left < w->batch ? left : w->batch));
     }
+    QUANT_TRY(isolate(w, c));
     for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
         QUANT_TRY(quant_growth_judge(w->ctx, &c->ledger, (quant_growth)g, &c->growth[g]));
     }

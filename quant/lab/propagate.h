@@ -182,6 +182,23 @@ typedef struct quant_growth_fit {
 quant_status quant_growth_judge(quant_context *ctx, const quant_ledger *l, quant_growth model,
                                 quant_growth_fit *fit);
 
+/* ---- one part at a time --------------------------------------------------------------------- */
+
+typedef enum quant_isolate {
+    QUANT_ISOLATE_NONE,
+    QUANT_ISOLATE_LAYER,     /* embedding, each layer, head (with the embedding, where tied) */
+    QUANT_ISOLATE_PROJECTION /* q of all layers, k of all layers, ... */
+} quant_isolate;
+
+#define QUANT_ISOLATE_TEXT 24
+/* The logits when that part alone is quantized. */
+typedef struct quant_isolate_row {
+    char name[QUANT_ISOLATE_TEXT]; /* "embed", "0", ..., "head"; "q", "down", ...; "all" */
+    int unit;                      /* order of the parts in the model; -1: all */
+    uint64_t tensors, elements;    /* that are quantized */
+    quant_logits_summary logits;
+} quant_isolate_row;
+
 /* ---- the run -------------------------------------------------------------------------------- */
 
 typedef struct quant_propagate_options {
@@ -193,6 +210,7 @@ typedef struct quant_propagate_options {
     void *user;
     quant_compute compute;
     uint64_t seed;                 /* of the bootstrap */
+    quant_isolate isolate;
 } quant_propagate_options;
 
 typedef struct quant_propagate_column {
@@ -204,6 +222,9 @@ typedef struct quant_propagate_column {
     quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
     quant_logits_summary logits;
     quant_growth_fit growth[QUANT_GROWTH_COUNT];
+    /* Parts in descending order of kl_mean, then all of them at once; NULL when not asked. */
+    quant_isolate_row *isolated;
+    size_t isolated_count, isolated_room;
 } quant_propagate_column;
 
 typedef struct quant_propagate_result {

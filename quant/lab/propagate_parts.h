@@ -67,6 +67,19 @@ typedef struct lab_pick {
 /* The scheme, when the tensor is selected, has values to encode and fits. */
 const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
 
+typedef struct lab_isolate {
+    quant_context *ctx;
+    quant_model *model;
+    const quant_tokens *tokens;
+    lab_pick pick;
+    quant_isolate mode;
+    quant_compute compute;
+    uint64_t seed;
+} lab_isolate;
+/* *rows has room for *room and is the caller's to release, after a failure too. */
+quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, size_t *count,
+                             size_t *room);
+
 /* rows[n][s] of two sets of logits over the same tokens. */
 void lab_logits_rows(quant_context *ctx, const float *ref, const float *got,
                      const quant_tokens *tokens, size_t vocab, quant_logits_row *rows);

@@ -136,6 +136,30 @@ static void put_logits(quant_json_writer *w, const char *key, const quant_logits
     quant_json_close(w);
 }
 
+static void put_isolated(quant_json_writer *w, const quant_propagate_column *c)
+{
+    quant_json_open(w, "isolated", '[', QUANT_JSON_LINES);
+    for (size_t i = 0; i < c->isolated_count; i++) {
+        const quant_isolate_row *row = &c->isolated[i];
+        const quant_logits_summary *s = &row->logits;
+        quant_json_open(w, NULL, '{', QUANT_JSON_INLINE);
+        quant_json_put(w, "part", quant_value_text(row->name));
+        quant_json_put(w, "tensors", quant_value_count(row->tensors));
+        quant_json_put(w, "elements", quant_value_count(row->elements));
+        quant_json_put(w, "cosine_mean", quant_value_real(s->cosine_mean));
+        quant_json_put(w, "relative_error", quant_value_real(s->relative_error));
+        quant_json_put(w, "kl_mean", quant_value_real(s->kl_mean));
+        quant_json_put(w, "kl_99", quant_value_real(s->kl_99));
+        quant_json_put(w, "same_top", quant_value_real(s->same_top));
+        quant_json_put(w, "perplexity_ratio", quant_value_real(s->ratio));
+        quant_json_put(w, "ratio_low", quant_value_real(s->low));
+        quant_json_put(w, "ratio_high", quant_value_real(s->high));
+        quant_json_put(w, "distinguishable", quant_value_flag(s->distinguishable));
+        quant_json_close(w);
+    }
+    quant_json_close(w);
+}
+
 static void put_score(quant_json_writer *w, const char *key, const quant_growth_score *s)
 {
     quant_json_open(w, key, '{', QUANT_JSON_INLINE);
@@ -173,6 +197,9 @@ static void put_column(quant_json_writer *w, const quant_propagate_column *c,
     quant_json_put(w, "quantized", quant_value_count(c->quantized));
     quant_json_put(w, "kept", quant_value_count(c->kept));
     put_logits(w, "logits", &c->logits, c->rows, r);
+    if (c->isolated) {
+        put_isolated(w, c);
+    }
     quant_json_open(w, "growth", '{', QUANT_JSON_LINES);
     for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
         put_growth(w, (quant_growth)g, &c->growth[g]);

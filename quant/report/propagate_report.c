@@ -210,6 +210,36 @@ static quant_status print_logits(quant_context *ctx, const quant_propagate_repor
     return print_table(t, to);
 }
 
+static quant_status print_isolated(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"alone", true, 0}, {"weights", false, 0}, {"cosine\nmean ↑", false, 0},
+        {"relative\nerror ↓", false, 0}, {"KL\nmean ↓", false, 0}, {"top-1 ↑", false, 0},
+        {"perplexity\nratio ↓", false, 0}, {"95 %\nlow", false, 0}, {"\nhigh", false, 0}};
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     c->isolated_count);
+    char text[QUANT_TEXT_NUMBER];
+    fputs("one part at a time: the logits when it alone is quantized, worst first\n", to);
+    for (size_t i = 0; t && i < c->isolated_count; i++) {
+        const quant_isolate_row *row = &c->isolated[i];
+        const double ratio[] = {row->logits.ratio, row->logits.low, row->logits.high};
+        quant_table_add(t, row->name);
+        quant_text_count(row->elements, text);
+        quant_table_add(t, text);
+        quant_text_cosine(row->logits.cosine_mean, text);
+        quant_table_add(t, text);
+        add_real(t, row->logits.relative_error);
+        add_real(t, row->logits.kl_mean);
+        snprintf(text, sizeof text, "%.2f %%", 100 * row->logits.same_top);
+        quant_table_add(t, text);
+        for (int k = 0; k < 3; k++) {
+            snprintf(text, sizeof text, "%.4f", ratio[k]);
+            quant_table_add(t, isnan(ratio[k]) ? "-" : text);
+        }
+    }
+    return print_table(t, to);
+}
+
 static void print_verdict(const char *name, const quant_logits_summary *s, FILE *to)
 {
     char text[QUANT_LOGITS_VERDICT];
@@ -225,7 +255,10 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
     QUANT_TRY(print_stream(ctx, c, to));
     QUANT_TRY(print_inside(ctx, c, to));
     QUANT_TRY(print_growth(ctx, c, to));
-    return c->arithmetic ? print_arithmetic(ctx, report, c, to) : QUANT_OK;
+    if (c->arithmetic) {
+        QUANT_TRY(print_arithmetic(ctx, report, c, to));
+    }
+    return c->isolated ? print_isolated(ctx, c, to) : QUANT_OK;
 }
 
 quant_status quant_propagate_report_table(quant_context *ctx, const quant_propagate_report *report,
