@@ -277,8 +277,58 @@ static void deflated_members_in_turns(void)
     quant_context_free(ctx);
 }
 
+/* ---- short memory --------------------------------------------------------------------------- */
+
+typedef struct counting {
+    size_t held;
+    long left;
+    bool fired;
+} counting;
+
+static void *count_alloc(void *user, size_t n)
+{
+    counting *c = user;
+    if (c->left-- == 0) {
+        c->fired = true;
+        return NULL;
+    }
+    c->held += n;
+    return malloc(n);
+}
+
+static void count_release(void *user, void *memory, size_t n)
+{
+    ((counting *)user)->held -= n;
+    free(memory);
+}
+
+/* zlib's own allocations go through the context too. */
+static void allocations_may_fail(void)
+{
+    archive a = archive_make(two, 2, true);
+    const char *path = bytes_save(&a.b, "short.npz");
+    quant_status s = QUANT_ENOMEM;
+    for (long k = 1; s != QUANT_OK && k < 1000; k++) {
+        counting c = {.left = k};
+        quant_context *ctx = quant_context_new(&(quant_allocator){count_alloc, count_release, &c});
+        quant_bank *bank = NULL;
+        unsigned char raw[12];
+        s = quant_bank_open(ctx, path, &bank);
+        if (s == QUANT_OK) {
+            s = quant_bank_read_raw(ctx, bank, 1, 0, 12, raw);
+        }
+        CU_ASSERT_EQUAL(s, c.fired ? QUANT_ENOMEM : QUANT_OK);
+        quant_bank_close(ctx, bank);
+        quant_context_free(ctx);
+        CU_ASSERT_EQUAL(c.held, 0);
+    }
+    CU_ASSERT_EQUAL(s, QUANT_OK);
+    bytes_free(&a.b);
+}
+
 TEST_SUITE(npz, {"a field that lies is refused with its class", fields_that_lie},
            {"archives built wrong are refused, odd ones are not", archives_built_wrong},
            {"values; one wrong bit is seen or does not matter; no prefix passes",
             values_and_single_bits},
-           {"deflated members read in turns", deflated_members_in_turns})
+           {"deflated members read in turns", deflated_members_in_turns},
+           {"any allocation may fail", allocations_may_fail})

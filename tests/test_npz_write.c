@@ -18,7 +18,7 @@ enum { TYPES = sizeof types / sizeof *types, MOST = 5 };
 
 typedef struct drawn {
     quant_npz_item item;
-    char name[16];
+    char name[32];
     unsigned char *data;
     size_t bytes;
 } drawn;
@@ -114,7 +114,7 @@ static void more_arrays_than_16_bits(void)
     enum { N = 65536 };
     quant_context *ctx = quant_context_new(NULL);
     quant_npz_item *items = calloc(N, sizeof *items);
-    char(*names)[8] = calloc(N, sizeof *names);
+    char(*names)[16] = calloc(N, sizeof *names);
     const char *path = scratch_memory("many.npz");
     quant_npz_writer *w = NULL;
     quant_bank *bank = NULL;
@@ -191,7 +191,7 @@ static void integers_of_any_type(void)
     quant_npz_writer *w = NULL;
     quant_bank *bank = NULL;
     const char *path = test_scratch_path("integers.npz");
-    char names[ROWS + 2][4];
+    char names[ROWS + 2][24];
     for (size_t i = 0; i < ROWS + 2; i++) {
         snprintf(names[i], sizeof names[i], "%zu", i);
         items[i] = (quant_npz_item){names[i], i < ROWS ? rows[i].dtype
