@@ -82,7 +82,7 @@ static made_up *make_report(void)
     m->bank = (quant_report_bank){"m.safetensors", "safetensors", 46, 2560, 10240, &m->result,
                                   NULL, m->notes, 1};
     m->verdict = (quant_report_verdict){0, {"worst.cosine>=0.97", false, 0.9321, 0.97, m->names[3],
-                                            "lut2:group=32", NULL}};
+                                            "lut2:group=32", NULL, NULL, false, true, false, 0}};
     m->report = (quant_compare_report){.banks = &m->bank, .bank_count = 1, .overall = m->sums,
                                        .overall_count = SCHEMES, .verdicts = &m->verdict,
                                        .verdict_count = 1, .metric = quant_metric_find("sqnr_db"),

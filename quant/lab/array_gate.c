@@ -31,10 +31,19 @@ static bool is_tokens(const quant_tensor *t)
     return strcmp(t->name, "tokens") == 0 && is_integer(t->dtype);
 }
 
-/* Index of a name without leaving a message behind; false when absent. */
-static bool find(const quant_bank *bank, const char *name, size_t *i)
+/* An .npy is named like its file, which says nothing: two files of one array each are a pair. */
+static bool is_lone_pair(const quant_array_pair *p)
 {
-    return quant_bank_find(NULL, bank, name, i) == QUANT_OK;
+    bool npy = strcmp(quant_bank_format(p->ref), "npy") == 0 ||
+               strcmp(quant_bank_format(p->got), "npy") == 0;
+    return npy && quant_bank_count(p->ref) == 1 && quant_bank_count(p->got) == 1;
+}
+
+/* Index of a name in `bank`, one of the two; false when absent. */
+static bool find(const quant_array_pair *p, const quant_bank *bank, const char *name, size_t *i)
+{
+    *i = 0;
+    return is_lone_pair(p) || quant_bank_find(NULL, bank, name, i) == QUANT_OK;
 }
 
 static quant_status check_shapes(const pairing *p)
@@ -135,12 +144,13 @@ static quant_status take_reference(pairing *p, size_t i, const char *tensors, si
     p->ref = quant_bank_tensor(p->pair.ref, i);
     p->got = NULL;
     p->pair.ref_at = i;
-    if (tensors && !quant_glob_match(tensors, p->ref->name) && !is_tokens(p->ref)) {
+    bool wanted = !tensors || quant_glob_match(tensors, p->ref->name);
+    if (!wanted && !is_tokens(p->ref)) {
         return QUANT_OK;
     }
-    if (find(p->pair.got, p->ref->name, &p->pair.got_at)) {
+    if (find(&p->pair, p->pair.got, p->ref->name, &p->pair.got_at)) {
         p->got = quant_bank_tensor(p->pair.got, p->pair.got_at);
-        *common += 1;
+        *common += wanted;
         return take_pair(p);
     }
     list(p->result, p->ref->name, "only in the reference");
@@ -156,7 +166,8 @@ static quant_status take_all(pairing *p, const char *tensors)
     for (size_t i = 0; i < quant_bank_count(p->pair.got); i++) {
         const char *name = quant_bank_tensor(p->pair.got, i)->name;
         size_t at;
-        if ((!tensors || quant_glob_match(tensors, name)) && !find(p->pair.ref, name, &at)) {
+        bool wanted = !tensors || quant_glob_match(tensors, name);
+        if (wanted && !find(&p->pair, p->pair.ref, name, &at)) {
             list(p->result, name, "only in the candidate");
         }
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* array_measure.c - one pair of arrays, a position at a time, through a window of both.
  *
- * A position longer than the window is measured in pieces of QUANT_FIDELITY_CHUNK multiples, whose
- * records add up to the record of one call (fidelity.h): results do not depend on the window. */
+ * A long position is measured in pieces of QUANT_FIDELITY_CHUNK elements, whose records add up to
+ * the very record of one call (fidelity.h): results do not depend on the window. */
 #include "quant/lab/array_measure.h"
 
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 
 #include "quant/internal.h"
 
-enum { WINDOW = 4 * QUANT_FIDELITY_CHUNK };
+enum { PIECE = QUANT_FIDELITY_CHUNK, WINDOW = 4 * PIECE };
 
 typedef struct window {
     const quant_array_pair *pair;
@@ -135,15 +135,11 @@ static quant_status measure_position(quant_context *ctx, window *w, quant_array_
 {
     quant_fidelity f = {0};
     peaks p = {0};
-    for (uint64_t from = 0; from < last; from += WINDOW) {
-        uint64_t left = last - from, n = left < WINDOW ? left : WINDOW, at = position * last + from;
+    for (uint64_t from = 0; from < last; from += PIECE) {
+        uint64_t left = last - from, n = left < PIECE ? left : PIECE, at = position * last + from;
         QUANT_TRY(ensure(ctx, w, at, n));
         quant_fidelity piece = measure_piece(ctx, w, at, n);
-        if (n == last) {
-            f = piece;
-        } else {
-            quant_fidelity_add(&f, &piece);
-        }
+        quant_fidelity_add(&f, &piece);
         find_peaks(w, at, n, from, &p);
     }
     take_position(row, position, &f, &p);
@@ -189,7 +185,8 @@ double quant_array_scale_share(const quant_array_row *row)
     const quant_fidelity *f = &row->pooled;
     uint64_t last = row->positions > 0 ? f->n / row->positions : 0;
     double gap = f->dot - f->ref2;
-    double removed = last >= LONG_ENOUGH ? row->scale_err2 : f->ref2 > 0 ? gap * gap / f->ref2 : 0;
+    double once = f->ref2 > 0 ? gap * gap / f->ref2 : 0;
+    double removed = last >= LONG_ENOUGH ? row->scale_err2 : once;
     return f->err2 > 0 && f->n >= LONG_ENOUGH ? fmin(removed / f->err2, 1) : 0;
 }
 

@@ -144,7 +144,7 @@ static quant_status print_gates(quant_context *ctx, const quant_gate_report *rep
     for (size_t i = 0; t && i < report->line_count; i++) {
         const quant_gate_verdict *v = &report->lines[i].verdict;
         char value[QUANT_TEXT_NUMBER], where[1024];
-        snprintf(value, sizeof value, isnan(v->value) ? "-" : "%.6g", v->value);
+        quant_text_against(v->value, v->threshold, value);
         where_text(report, v, where, sizeof where);
         quant_table_add(t, v->text);
         quant_table_add(t, report->lines[i].pinned ? "pinned" : "");
