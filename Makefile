@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=$(if $(findstring -O0,$(OPT))$(SAN),0,2)
 CFLAGS += -std=c11 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -fopenmp $(WARN) $(SAN)
 LDFLAGS += -fopenmp $(SAN)
-LAB_LIBS := -ljansson -lgsl -lopenblas -lz
+LAB_LIBS := -ljansson -lgsl -lfftw3 -lopenblas -lz
 LIBM := -lm
 X86 := $(filter x86_64,$(shell uname -m))
 Q := $(if $(V),,@)

@@ -70,6 +70,7 @@ static void free_column(quant_context *ctx, const quant_propagate_result *r,
     quant_release(ctx, c->ledger.terms, ledger_terms(r), sizeof *c->ledger.terms);
     quant_release(ctx, c->rows, r->n * r->s, sizeof *c->rows);
     quant_release(ctx, c->arithmetic, (size_t)r->depths, sizeof *c->arithmetic);
+    quant_release(ctx, c->whiteness, (size_t)r->depths, sizeof *c->whiteness);
     quant_release(ctx, c->isolated, c->isolated_room, sizeof *c->isolated);
 }
 
@@ -190,6 +191,18 @@ static quant_status isolate(const work *w, quant_propagate_column *c)
                : lab_isolate_run(&in, &c->isolated, &c->isolated_count, &c->isolated_room);
 }
 
+static quant_status whiteness(const work *w, quant_propagate_column *c)
+{
+    const lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    if (!w->options->whiteness) {
+        return QUANT_OK;
+    }
+    c->whiteness = quant_alloc(w->ctx, (size_t)w->result->depths, sizeof *c->whiteness);
+    return c->whiteness ? lab_whiteness_layers(w->ctx, w->model, &pick, w->options->seed,
+                                               c->whiteness)
+                        : QUANT_ENOMEM;
+}
+
 static quant_status run_column(const work *w, quant_propagate_column *c)
 {
     count_tensors(w, c);
@@ -198,6 +211,7 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
         QUANT_TRY(run_batch(w, c, i, left < w->batch ? left : w->batch));
     }
     QUANT_TRY(isolate(w, c));
+    QUANT_TRY(whiteness(w, c));
     for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
         QUANT_TRY(quant_growth_judge(w->ctx, &c->ledger, (quant_growth)g, &c->growth[g]));
     }

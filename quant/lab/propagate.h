@@ -17,6 +17,7 @@
 #ifndef QUANT_LAB_PROPAGATE_H
 #define QUANT_LAB_PROPAGATE_H
 
+#include "quant/lab/whiteness.h"
 #include "quant/model/forward.h"
 
 /* ---- terms ---------------------------------------------------------------------------------- */
@@ -199,6 +200,17 @@ typedef struct quant_isolate_row {
     quant_logits_summary logits;
 } quant_isolate_row;
 
+/* ---- whiteness of the weights' error --------------------------------------------------------- */
+
+/* Of all quantized tensors of a depth together; a bank's error that is not white meets inputs that
+ * are not white either, and the models of independent errors do not hold. */
+typedef struct quant_whiteness_row {
+    uint64_t tensors;    /* that have an error */
+    double p;            /* NaN: none has */
+    double neighbour;    /* largest correlation of neighbours by magnitude, and whose */
+    const char *tensor;  /* owned by the model's bank */
+} quant_whiteness_row;
+
 /* ---- the run -------------------------------------------------------------------------------- */
 
 typedef struct quant_propagate_options {
@@ -211,6 +223,7 @@ typedef struct quant_propagate_options {
     quant_compute compute;
     uint64_t seed;                 /* of the bootstrap */
     quant_isolate isolate;
+    bool whiteness;                /* test the weights' error */
 } quant_propagate_options;
 
 typedef struct quant_propagate_column {
@@ -222,6 +235,7 @@ typedef struct quant_propagate_column {
     quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
     quant_logits_summary logits;
     quant_growth_fit growth[QUANT_GROWTH_COUNT];
+    quant_whiteness_row *whiteness; /* [depths]; NULL when not asked */
     /* Parts in descending order of kl_mean, then all of them at once; NULL when not asked. */
     quant_isolate_row *isolated;
     size_t isolated_count, isolated_room;

@@ -80,6 +80,10 @@ typedef struct lab_isolate {
 quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, size_t *count,
                              size_t *room);
 
+/* rows[layers + 2] */
+quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,
+                                  const lab_pick *pick, uint64_t seed, quant_whiteness_row *rows);
+
 /* rows[n][s] of two sets of logits over the same tokens. */
 void lab_logits_rows(quant_context *ctx, const float *ref, const float *got,
                      const quant_tokens *tokens, size_t vocab, quant_logits_row *rows);

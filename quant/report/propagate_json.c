@@ -86,6 +86,15 @@ static void put_depth(quant_json_writer *w, const quant_propagate_column *c, uin
     for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
         put_place(w, &c->ledger, depth, (quant_place)p);
     }
+    if (c->whiteness) {
+        const quant_whiteness_row *row = &c->whiteness[depth];
+        quant_json_open(w, "whiteness", '{', QUANT_JSON_INLINE);
+        quant_json_put(w, "tensors", quant_value_count(row->tensors));
+        quant_json_put(w, "p", quant_value_real(row->p));
+        quant_json_put(w, "neighbour", quant_value_real(row->neighbour));
+        quant_json_put(w, "tensor", quant_value_text(row->tensor));
+        quant_json_close(w);
+    }
     if (c->arithmetic) {
         put_arithmetic(w, &c->arithmetic[depth]);
     }

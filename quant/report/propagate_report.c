@@ -210,6 +210,29 @@ static quant_status print_logits(quant_context *ctx, const quant_propagate_repor
     return print_table(t, to);
 }
 
+static quant_status print_whiteness(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"layer", true, 0}, {"tensors", false, 0}, {"p", false, 0}, {"neighbours", false, 0},
+        {"in", true, 20}};
+    uint64_t depths = c->ledger.depths;
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     (size_t)depths);
+    char text[QUANT_TEXT_NUMBER];
+    fprintf(to, "is the weights' error white along the inputs? p from %d draws of signs; largest "
+            "correlation of\nneighbours\n", QUANT_WHITENESS_DRAWS);
+    for (uint64_t d = 0; t && d < depths; d++) {
+        const quant_whiteness_row *row = &c->whiteness[d];
+        add_depth(t, d, depths);
+        quant_text_count(row->tensors, text);
+        quant_table_add(t, text);
+        add_real(t, row->p);
+        add_real(t, row->neighbour);
+        quant_table_add(t, row->tensor ? row->tensor : "");
+    }
+    return print_table(t, to);
+}
+
 static quant_status print_isolated(quant_context *ctx, const quant_propagate_column *c, FILE *to)
 {
     static const quant_column columns[] = {
@@ -257,6 +280,9 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
     QUANT_TRY(print_growth(ctx, c, to));
     if (c->arithmetic) {
         QUANT_TRY(print_arithmetic(ctx, report, c, to));
+    }
+    if (c->whiteness) {
+        QUANT_TRY(print_whiteness(ctx, c, to));
     }
     return c->isolated ? print_isolated(ctx, c, to) : QUANT_OK;
 }

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* whiteness_layers.c - the weight errors of a model, layer by layer. */
+#include <math.h>
+
+#include "quant/encode.h"
+#include "quant/internal.h"
+#include "quant/lab/propagate_parts.h"
+
+typedef struct walk {
+    quant_context *ctx;
+    const quant_model *model;
+    lab_pick pick;
+    uint64_t seed;
+    quant_whiteness_draws draws; /* of the layer at work */
+} walk;
+
+static quant_status decode_copy(walk *w, const quant_tensor *t, const float *x, float *copy)
+{
+    quant_scheme scheme = *w->pick.scheme;
+    quant_status s = QUANT_ESCALE;
+    for (int attempt = 0; s == QUANT_ESCALE && attempt < 2; attempt++) {
+        quant_layout layout;
+        if (attempt > 0 && !quant_scheme_widen(&scheme)) {
+            break;
+        }
+        QUANT_TRY(quant_encode_layout(w->ctx, &scheme, &t->shape, &layout));
+        void *packed = quant_alloc(w->ctx, layout.bytes, 1);
+        if (!packed) {
+            return QUANT_ENOMEM;
+        }
+        s = quant_encode(w->ctx, &scheme, &t->shape, x, packed, layout.bytes, NULL);
+        if (s == QUANT_OK) {
+            s = quant_decode(w->ctx, &scheme, &t->shape, packed, layout.bytes, copy);
+        }
+        quant_release(w->ctx, packed, layout.bytes, 1);
+    }
+    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(w->ctx, s, t->name);
+}
+
+/* Rows are what one output sums over: the last axis. */
+static quant_status test_error(walk *w, const quant_tensor *t, float *error,
+                               quant_whiteness_row *row)
+{
+    quant_whiteness result;
+    uint64_t cols = t->shape.dim[t->shape.rank - 1];
+    QUANT_TRY(quant_whiteness_test(w->ctx, error, t->elements / cols, cols, w->seed, t->name,
+                                   &result, &w->draws));
+    if (result.rows > 0) {
+        row->tensors++;
+        if (row->tensors == 1 || fabs(result.neighbour) > fabs(row->neighbour)) {
+            row->neighbour = result.neighbour;
+            row->tensor = t->name;
+        }
+    }
+    return QUANT_OK;
+}
+
+static quant_status test_tensor(walk *w, const quant_tensor *t, size_t index,
+                                quant_whiteness_row *row)
+{
+    size_t n = (size_t)t->elements;
+    float *x = quant_alloc(w->ctx, n, sizeof *x), *copy = quant_alloc(w->ctx, n, sizeof *copy);
+    quant_status s = x && copy ? QUANT_OK : QUANT_ENOMEM;
+    if (s == QUANT_OK) {
+        s = quant_bank_read_f32(w->ctx, quant_model_bank(w->model), index, 0, t->elements, x);
+    }
+    if (s == QUANT_OK) {
+        s = decode_copy(w, t, x, copy);
+    }
+    if (s == QUANT_OK) {
+        for (size_t i = 0; i < n; i++) {
+            copy[i] -= x[i];
+        }
+        s = test_error(w, t, copy, row);
+    }
+    quant_release(w->ctx, x, n, sizeof *x);
+    quant_release(w->ctx, copy, n, sizeof *copy);
+    return s;
+}
+
+/* Is the role at home at this depth? Embedding, layers, then final norm and a head of its own. */
+static bool is_at(const quant_model *model, int role, uint64_t depth)
+{
+    const quant_model_sizes *z = quant_model_sizes_of(model);
+    if (depth == 0 || depth > z->layers) {
+        return depth == 0 ? role == QUANT_ROLE_EMBED : role == QUANT_ROLE_HEAD && !z->tied;
+    }
+    return role >= QUANT_ROLE_LAYER;
+}
+
+static quant_status test_depth(walk *w, uint64_t depth, quant_whiteness_row *row)
+{
+    *row = (quant_whiteness_row){.p = (double)NAN, .neighbour = (double)NAN};
+    w->draws = (quant_whiteness_draws){{0}};
+    for (int role = 0; role < QUANT_ROLE_COUNT; role++) {
+        size_t index;
+        bool here = is_at(w->model, role, depth);
+        const quant_tensor *t = here ? quant_model_tensor(w->model, (quant_role)role,
+                                                          role < QUANT_ROLE_LAYER ? 0 : depth - 1,
+                                                          &index)
+                                     : NULL;
+        if (t && lab_pick_scheme(&w->pick, t)) {
+            QUANT_TRY(test_tensor(w, t, index, row));
+        }
+    }
+    if (row->tensors > 0) {
+        row->p = quant_whiteness_p(&w->draws);
+    }
+    return QUANT_OK;
+}
+
+quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,
+                                  const lab_pick *pick, uint64_t seed, quant_whiteness_row *rows)
+{
+    walk w = {.ctx = ctx, .model = model, .pick = *pick, .seed = seed};
+    for (uint64_t d = 0; d < quant_model_sizes_of(model)->layers + 2; d++) {
+        QUANT_TRY(test_depth(&w, d, &rows[d]));
+    }
+    return quant_bank_unchanged(ctx, quant_model_bank(model));
+}
