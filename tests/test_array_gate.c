@@ -280,16 +280,17 @@ static void a_long_vector_is_one_position(void)
 static void a_wrong_scale_is_told_from_noise(void)
 {
     enum { N = 4 * 64 };
-    float r[N], scaled[N], noisy[N];
+    float r[N], scaled[N], noisy[N], moved[N];
     quant_random s = quant_random_stream(test_seed(), "scale");
     for (size_t i = 0; i < N; i++) {
         r[i] = (float)quant_random_normal(&s, i);
         scaled[i] = (i < N / 2 ? 0.5F : 2.0F) * r[i]; /* no one factor would do */
         noisy[i] = r[i] + 0.3F * (float)quant_random_normal(&s, N + i);
+        moved[i] = r[i] * (i < N / 2 ? 0.9F : 1.1F) + (noisy[i] - r[i]) / 3; /* half noise, half scale */
     }
     char first[4096];
-    for (int k = 0; k < 3; k++) {
-        const float *g = k == 0 ? scaled : k == 1 ? noisy : r;
+    for (int k = 0; k < 4; k++) {
+        const float *g = k == 0 ? scaled : k == 1 ? noisy : k == 3 ? moved : r;
         snprintf(first, sizeof first, "%s", put_npy("r.npy", "<f4", "4, 64", r, sizeof r));
         measured m = measure(first, put_npy("g.npy", "<f4", "4, 64", g, sizeof r));
         CU_ASSERT_PTR_NOT_NULL_FATAL(m.result);

@@ -180,20 +180,26 @@ double quant_array_factor(const quant_array_row *row)
 
 double quant_array_scale_share(const quant_array_row *row)
 {
-    /* Of random errors a factor removes the share 1/last: a sixteenth at most is far from a half. */
+    const quant_fidelity *f = &row->pooled;
+    double gap = f->dot - f->ref2;
+    return f->err2 > 0 && f->ref2 > 0 ? fmin(gap * gap / f->ref2 / f->err2, 1) : 0;
+}
+
+double quant_array_scale_share_each(const quant_array_row *row)
+{
+    /* Factors remove the share 1/last of random errors: a sixteenth at most is far from all. */
     enum { LONG_ENOUGH = 16 };
     const quant_fidelity *f = &row->pooled;
-    uint64_t last = row->positions > 0 ? f->n / row->positions : 0;
-    double gap = f->dot - f->ref2;
-    double once = f->ref2 > 0 ? gap * gap / f->ref2 : 0;
-    double removed = last >= LONG_ENOUGH ? row->scale_err2 : once;
-    return f->err2 > 0 && f->n >= LONG_ENOUGH ? fmin(removed / f->err2, 1) : 0;
+    bool tells = row->positions > 0 && f->n / row->positions >= LONG_ENOUGH;
+    return tells && f->err2 > 0 ? fmin(row->scale_err2 / f->err2, 1) : 0;
 }
 
 bool quant_array_is_scaled(const quant_array_row *row)
 {
-    double share = quant_array_scale_share(row);
-    return share >= 0.5 && share * row->pooled.err2 >= 1e-6 * row->pooled.ref2;
+    double one = quant_array_scale_share(row), each = quant_array_scale_share_each(row);
+    double share = one >= QUANT_ARRAY_SCALED ? one : each >= QUANT_ARRAY_SCALED_EACH ? each : 0;
+    return row->pooled.n > 1 && share > 0 &&
+           share * row->pooled.err2 >= 1e-6 * row->pooled.ref2;
 }
 
 /* ---- texts ----------------------------------------------------------------------------------- */

@@ -31,19 +31,23 @@ static const char *brief(const char *name, char out[512])
     return out;
 }
 
-/* Only the scale is wrong, or mostly: SQNR before and after one factor a position. */
+/* Mostly the scale is wrong: what undoing it would remove, and which metrics see it. */
 static void tell_scale(const speaker *s, const quant_array_row *row)
 {
-    char name[512], cosine[QUANT_TEXT_NUMBER], before[QUANT_TEXT_NUMBER];
+    char name[512], factor[64], cosine[QUANT_TEXT_NUMBER], sqnr[QUANT_TEXT_NUMBER];
     if (!quant_array_is_scaled(row)) {
         return;
     }
+    double share = quant_array_scale_share(row);
+    bool one = share >= QUANT_ARRAY_SCALED;
+    snprintf(factor, sizeof factor, "about %.6g x the reference", quant_array_factor(row));
     quant_text_cosine(quant_cosine(&row->pooled), cosine);
-    quant_text_decibel(quant_sqnr_db(&row->pooled), before);
-    tell(s, "%s: a scale error: the candidate is about %.6g x the reference; undoing the scale "
-         "would remove %.1f %% of the error energy. The cosine (%s) is blind to it, the SQNR "
-         "(%s dB) and the relative error (%.3g) are not", brief(row->name, name),
-         quant_array_factor(row), 100 * quant_array_scale_share(row), cosine, before,
+    quant_text_decibel(quant_sqnr_db(&row->pooled), sqnr);
+    tell(s, "%s: a scale error: the candidate is %s; undoing that would remove %.1f %% of the "
+         "error energy. The cosine (%s pooled) sees no positive factor of a position, the SQNR "
+         "(%s dB) and the relative error (%.3g) do", brief(row->name, name),
+         one ? factor : "the reference times a factor of each position",
+         100 * (one ? share : quant_array_scale_share_each(row)), cosine, sqnr,
          quant_relative_error(&row->pooled));
 }
 

@@ -40,6 +40,7 @@ FIELD(pooled_mse, quant_value_real(POOLED(r, QUANT_MSE)))
 FIELD(argmax_agreement, quant_value_real(quant_array_argmax(r)))
 FIELD(best_factor, quant_value_real(quant_array_factor(r)))
 FIELD(scale_share, quant_value_real(quant_array_scale_share(r)))
+FIELD(scale_each, quant_value_real(quant_array_scale_share_each(r)))
 
 static const struct {
     const char *key;
@@ -51,7 +52,7 @@ static const struct {
     {"mse_worst", mse_worst}, {"max_abs_error", max_abs_error}, {"pooled_cosine", pooled_cosine},
     {"pooled_relative_error", pooled_relative_error}, {"pooled_sqnr_db", pooled_sqnr_db},
     {"pooled_mse", pooled_mse}, {"argmax_agreement", argmax_agreement},
-    {"best_factor", best_factor}, {"scale_share", scale_share},
+    {"best_factor", best_factor}, {"scale_share", scale_share}, {"scale_share_each", scale_each},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
