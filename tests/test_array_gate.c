@@ -286,7 +286,8 @@ static void a_wrong_scale_is_told_from_noise(void)
         r[i] = (float)quant_random_normal(&s, i);
         scaled[i] = (i < N / 2 ? 0.5F : 2.0F) * r[i]; /* no one factor would do */
         noisy[i] = r[i] + 0.3F * (float)quant_random_normal(&s, N + i);
-        moved[i] = r[i] * (i < N / 2 ? 0.9F : 1.1F) + (noisy[i] - r[i]) / 3; /* half noise, half scale */
+        /* Half the error is scale, half is noise. */
+        moved[i] = r[i] * (i < N / 2 ? 0.9F : 1.1F) + (noisy[i] - r[i]) / 3;
     }
     char first[4096];
     for (int k = 0; k < 4; k++) {
