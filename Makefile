@@ -91,6 +91,10 @@ $(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c) tests/judge.c) $(STATIC
 	$(call say,LD,$@)
 	$(call link)
 
+$(B)/tests/peak: $(call obj,tests/peak/peak.c)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link)
 $(B)/tests/figures: $(call obj,$(wildcard tests/figures/*.c)) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -105,7 +109,7 @@ deps:
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@sh data/demo.sh $(B)/quant
-test-programs: all $(B)/tests/main
+test-programs: all $(B)/tests/main $(B)/tests/peak
 check: deps
 	@$(MAKE) --no-print-directory test-programs
 	$(Q)QUANT=$(B)/quant $(B)/tests/main

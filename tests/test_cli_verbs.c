@@ -107,8 +107,8 @@ static void several_banks_are_pooled(void)
 static void tables_fit_the_page(void)
 {
     static const char *const commands[] = {
-        "compare '%s' --probe 2 --predict --timing --verbose --gate 'worst.cosine>=0.5' --schemes "
-        "'bf16;int8:tensor;int8:channel;int4:block=32;lut4:group=32;lut3:group=32;lut2:group=32'",
+        ("compare '%s' --probe 2 --predict --timing --verbose --gate 'worst.cosine>=0.5' --schemes "
+         "'bf16;int8:tensor;int8:channel;int4:block=32;lut4:group=32;lut3:group=32;lut2:group=32'"),
         "compare '%s' --schemes 'int8:channel,scale=percentile:99.9,range=half;int4:block=8,asym'",
         "inspect '%s'", "schemes", "help compare", "help encode", "--help"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
