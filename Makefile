@@ -129,7 +129,8 @@ lint:
 PUBLIC := $(patsubst %,quant/%,assert.h context.h encode.h fidelity.h kmeans1d.h predict.h quant.h \
   random.h scheme.h shape.h status.h status.def bank/bank.h bank/dtype.def bank/output.h \
   bank/packed.h bank/safetensors_write.h bank/sha256.h lab/array_gate.h lab/compare.h lab/gate.h \
-  lab/inspect.h lab/recipe.h)
+  lab/inspect.h lab/jacobian.h lab/propagate.h lab/recipe.h lab/whiteness.h model/block.h \
+  model/forward.h model/model.h)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
 	for h in $(PUBLIC); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/$$h || exit 1; done

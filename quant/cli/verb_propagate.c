@@ -77,6 +77,7 @@ static quant_status run(job *j)
     const quant_propagate_options options = {
         .schemes = j->schemes, .scheme_count = j->scheme_count, .user = j,
         .select = args->text[OPT_TENSORS] ? is_selected : NULL,
+        .jacobians = args->text[OPT_JACOBIANS] != NULL,
         .whiteness = args->text[OPT_WHITENESS] != NULL,
         .compute = types[args->number[OPT_COMPUTE]], .seed = args->number[OPT_SEED],
         .isolate = !args->text[OPT_ISOLATE]        ? QUANT_ISOLATE_NONE

@@ -83,6 +83,7 @@ void quant_propagate_free(quant_context *ctx, quant_propagate_result *r)
         free_column(ctx, r, &r->columns[i]);
     }
     quant_release(ctx, r->columns, r->column_count, sizeof *r->columns);
+    quant_release(ctx, r->jacobians, (size_t)r->depths - 2, sizeof *r->jacobians);
     quant_release(ctx, r->arithmetic_rows, r->n * r->s, sizeof *r->arithmetic_rows);
     quant_release(ctx, r, 1, sizeof *r);
 }
@@ -219,9 +220,22 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
                                   &c->logits);
 }
 
+static quant_status jacobians(work *w)
+{
+    quant_propagate_result *r = w->result;
+    if (!w->options->jacobians) {
+        return QUANT_OK;
+    }
+    r->jacobians = quant_alloc(w->ctx, (size_t)r->depths - 2, sizeof *r->jacobians);
+    return r->jacobians ? lab_jacobian_layers(w->ctx, w->model, w->tokens, w->options->seed,
+                                              r->jacobians)
+                        : QUANT_ENOMEM;
+}
+
 static quant_status run_all(work *w)
 {
     QUANT_TRY(new_result(w));
+    QUANT_TRY(jacobians(w));
     for (size_t i = 0; i < w->result->column_count; i++) {
         QUANT_TRY(run_column(w, &w->result->columns[i]));
     }

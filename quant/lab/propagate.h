@@ -17,6 +17,7 @@
 #ifndef QUANT_LAB_PROPAGATE_H
 #define QUANT_LAB_PROPAGATE_H
 
+#include "quant/lab/jacobian.h"
 #include "quant/lab/whiteness.h"
 #include "quant/model/forward.h"
 
@@ -183,6 +184,17 @@ typedef struct quant_growth_fit {
 quant_status quant_growth_judge(quant_context *ctx, const quant_ledger *l, quant_growth model,
                                 quant_growth_fit *fit);
 
+/* What the layers' Jacobians say, with x the clean stream before a layer and y after it, errors e
+ * relative: by gains, e' = sqrt((gain |x| / |y| e)^2 + delta^2), errors without direction; by
+ * norms, e' = norm |x| / |y| e + delta, errors that align. Small errors only; `norm` is a lower
+ * bound of the Jacobian's norm, so that the latter is no upper bound. */
+typedef struct quant_jacobian_growth {
+    double by_gain, by_norm;
+} quant_jacobian_growth;
+/* At the stream of `depth`, from that of depth - 1 (0: before is not read); j[layers]. */
+quant_jacobian_growth quant_jacobian_step(const quant_ledger *l, const quant_jacobian *j,
+                                          uint64_t depth, quant_jacobian_growth before);
+
 /* ---- one part at a time --------------------------------------------------------------------- */
 
 typedef enum quant_isolate {
@@ -224,6 +236,7 @@ typedef struct quant_propagate_options {
     uint64_t seed;                 /* of the bootstrap */
     quant_isolate isolate;
     bool whiteness;                /* test the weights' error */
+    bool jacobians;                /* of every layer at the clean stream */
 } quant_propagate_options;
 
 typedef struct quant_propagate_column {
@@ -245,6 +258,7 @@ typedef struct quant_propagate_result {
     size_t n, s;
     uint64_t depths;
     quant_compute compute;
+    quant_jacobian *jacobians;          /* [layers]; NULL when not asked */
     quant_propagate_column *columns;    /* one per scheme */
     size_t column_count;
     quant_logits_row *arithmetic_rows;  /* [n][s]: unquantized, f32 against compute; NULL: f32 */

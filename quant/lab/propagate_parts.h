@@ -80,6 +80,10 @@ typedef struct lab_isolate {
 quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, size_t *count,
                              size_t *room);
 
+/* out[layers], at the streams of at most four sequences. */
+quant_status lab_jacobian_layers(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
+                                 uint64_t seed, quant_jacobian *out);
+
 /* rows[layers + 2] */
 quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,
                                   const lab_pick *pick, uint64_t seed, quant_whiteness_row *rows);

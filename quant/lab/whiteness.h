@@ -5,9 +5,9 @@
  * (Bartlett). The statistic is the largest distance from that line of the rows' mean, each row
  * weighing the same. Its p-value comes from the error itself with random signs: if the signs of
  * the elements are independent and fair given their magnitudes, whatever those are, p is exact (at
- * most alpha with probability alpha, in steps of 1 / (QUANT_WHITENESS_DRAWS + 1)). Scales that change from
- * block to block therefore do not look like correlation; rows that resemble each other, as rare
- * words of an embedding do, are dependent and are found out too. */
+ * most alpha with probability alpha, in steps of 1 / (QUANT_WHITENESS_DRAWS + 1)). Scales that
+ * change from block to block therefore do not look like correlation; rows that resemble each other,
+ * as rare words of an embedding do, are dependent and are found out too. */
 #ifndef QUANT_LAB_WHITENESS_H
 #define QUANT_LAB_WHITENESS_H
 

@@ -97,7 +97,7 @@ static quant_status allocate(model_pass *p)
                   : QUANT_OK;
 }
 
-static void release(model_pass *p)
+void model_pass_end(model_pass *p)
 {
     model_buffer *const list[] = {&p->stream, &p->routes, &p->rotary[0], &p->rotary[1], &p->x,
                                   &p->q, &p->k, &p->v, &p->mix, &p->added, &p->gate, &p->up,
@@ -110,6 +110,15 @@ static void release(model_pass *p)
         model_buffer_free(p->ctx, &p->stored[r]);
         model_buffer_free(p->ctx, &p->changed[r]);
     }
+}
+
+quant_status model_pass_begin(model_pass *p)
+{
+    p->ops = (model_ops){p->options.compute, quant_context_threads(p->ctx)};
+    p->batch = BATCH_ROWS / p->tokens->s > 0 ? BATCH_ROWS / p->tokens->s : 1;
+    p->batch = p->batch < p->tokens->n ? p->batch : p->tokens->n;
+    model_gemm_begin();
+    return allocate(p);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */
@@ -240,7 +249,7 @@ static quant_status head(model_pass *p)
 
 static quant_status walk(model_pass *p)
 {
-    QUANT_TRY(allocate(p));
+    QUANT_TRY(model_pass_begin(p));
     QUANT_TRY(embed(p));
     for (p->layer = 0; p->layer < p->z->layers; p->layer++) {
         QUANT_TRY(run_layer(p));
@@ -261,11 +270,7 @@ quant_status quant_forward_run(quant_context *ctx, quant_model *model, const qua
     model_pass p = {.ctx = ctx, .model = model, .z = &model->sizes, .tokens = tokens,
                     .variants = variants, .count = count};
     p.options = options ? *options : p.options;
-    p.ops = (model_ops){p.options.compute, quant_context_threads(ctx)};
-    p.batch = BATCH_ROWS / tokens->s > 0 ? BATCH_ROWS / tokens->s : 1;
-    p.batch = p.batch < tokens->n ? p.batch : tokens->n;
-    model_gemm_begin();
     quant_status s = walk(&p);
-    release(&p);
+    model_pass_end(&p);
     return s;
 }

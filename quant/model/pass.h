@@ -38,6 +38,11 @@ typedef struct model_pass {
 quant_status model_buffer_new(quant_context *ctx, model_buffer *b, uint64_t count, uint64_t size);
 void model_buffer_free(quant_context *ctx, model_buffer *b);
 
+/* With ctx, model, z, tokens, variants, count and options given: all but the weights.
+ * model_pass_end takes them back too, after a failure as well. */
+quant_status model_pass_begin(model_pass *p);
+void model_pass_end(model_pass *p);
+
 /* Read the tensor of a role into stored[role]. */
 quant_status model_weights_read(model_pass *p, quant_role role, uint64_t layer);
 /* Point w[role] at the weights of the variant at work; stored[role] has been read. */

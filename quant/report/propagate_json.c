@@ -145,6 +145,26 @@ static void put_logits(quant_json_writer *w, const char *key, const quant_logits
     quant_json_close(w);
 }
 
+static void put_jacobians(quant_json_writer *w, const quant_propagate_column *c,
+                          const quant_jacobian *j)
+{
+    quant_jacobian_growth e = {0, 0};
+    quant_json_open(w, "jacobians", '[', QUANT_JSON_LINES);
+    for (uint64_t d = 0; d + 1 < c->ledger.depths; d++) {
+        char layer[QUANT_DEPTH_TEXT];
+        quant_depth_text(d, c->ledger.depths, layer);
+        e = quant_jacobian_step(&c->ledger, j, d, e);
+        quant_json_open(w, NULL, '{', QUANT_JSON_INLINE);
+        quant_json_put(w, "layer", quant_value_text(layer));
+        quant_json_put(w, "gain", quant_value_real(d > 0 ? j[d - 1].gain : (double)NAN));
+        quant_json_put(w, "norm_at_least", quant_value_real(d > 0 ? j[d - 1].norm : (double)NAN));
+        quant_json_put(w, "error_by_gains", quant_value_real(e.by_gain));
+        quant_json_put(w, "error_by_norms", quant_value_real(e.by_norm));
+        quant_json_close(w);
+    }
+    quant_json_close(w);
+}
+
 static void put_isolated(quant_json_writer *w, const quant_propagate_column *c)
 {
     quant_json_open(w, "isolated", '[', QUANT_JSON_LINES);
@@ -206,6 +226,9 @@ static void put_column(quant_json_writer *w, const quant_propagate_column *c,
     quant_json_put(w, "quantized", quant_value_count(c->quantized));
     quant_json_put(w, "kept", quant_value_count(c->kept));
     put_logits(w, "logits", &c->logits, c->rows, r);
+    if (r->jacobians) {
+        put_jacobians(w, c, r->jacobians);
+    }
     if (c->isolated) {
         put_isolated(w, c);
     }

@@ -210,6 +210,30 @@ static quant_status print_logits(quant_context *ctx, const quant_propagate_repor
     return print_table(t, to);
 }
 
+static quant_status print_jacobians(quant_context *ctx, const quant_propagate_column *c,
+                                    const quant_jacobian *j, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"layer", true, 0}, {"gain", false, 0}, {"norm, at\nleast", false, 0},
+        {"error\nby gains", false, 0}, {"\nby norms", false, 0}, {"\nmeasured", false, 0}};
+    uint64_t depths = c->ledger.depths;
+    quant_jacobian_growth e = {0, 0};
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
+                                     (size_t)depths);
+    fputs("Jacobians of the layers on the clean stream, and the error that they predict\n", to);
+    for (uint64_t d = 0; t && d + 1 < depths; d++) {
+        quant_ledger_terms x = quant_ledger_pooled(&c->ledger, d, QUANT_PLACE_STREAM);
+        e = quant_jacobian_step(&c->ledger, j, d, e);
+        add_depth(t, d, depths);
+        add_real(t, d > 0 ? j[d - 1].gain : (double)NAN);
+        add_real(t, d > 0 ? j[d - 1].norm : (double)NAN);
+        add_real(t, e.by_gain);
+        add_real(t, e.by_norm);
+        add_real(t, quant_ledger_error(&x));
+    }
+    return print_table(t, to);
+}
+
 static quant_status print_whiteness(quant_context *ctx, const quant_propagate_column *c, FILE *to)
 {
     static const quant_column columns[] = {
@@ -280,6 +304,9 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
     QUANT_TRY(print_growth(ctx, c, to));
     if (c->arithmetic) {
         QUANT_TRY(print_arithmetic(ctx, report, c, to));
+    }
+    if (report->result->jacobians) {
+        QUANT_TRY(print_jacobians(ctx, c, report->result->jacobians, to));
     }
     if (c->whiteness) {
         QUANT_TRY(print_whiteness(ctx, c, to));
