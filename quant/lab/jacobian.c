@@ -81,6 +81,9 @@ quant_status quant_jacobian_measure(quant_context *ctx, quant_block *block, cons
                .below = quant_alloc(ctx, values, sizeof *p.below)};
     quant_status s = p.v && p.above && p.below ? QUANT_OK : QUANT_ENOMEM;
     if (s == QUANT_OK) {
+        s = quant_block_freeze(block, x);
+    }
+    if (s == QUANT_OK) {
         s = probe(&p, seed, result);
     }
     quant_release(ctx, p.v, values, sizeof *p.v);

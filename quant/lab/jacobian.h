@@ -5,7 +5,8 @@
  * truncation is of the order of 2^-20 of the curvature, rounding in float 2^-24 |y| / (h |v|), some
  * 2^-14 |y| / |x|; together they stay below a part in a thousand of |J v| for the gains near 1 that
  * residual streams have. No transposed product is at hand, so that the power iteration is one of J
- * and not of its square: `norm` is a lower bound of |J|, and no upper bound is claimed. */
+ * and not of its square: `norm` is a lower bound of |J|, and no upper bound is claimed. Experts and
+ * their weights are those that x chose, so that no jump of a router is taken for a slope. */
 #ifndef QUANT_LAB_JACOBIAN_H
 #define QUANT_LAB_JACOBIAN_H
 

@@ -11,7 +11,8 @@
 struct quant_block {
     model_pass pass;
     quant_tokens tokens; /* their number only */
-    quant_forward_variant variant;
+    quant_forward_variant variant[2]; /* the second has the routes of the first */
+    size_t at_work;
 };
 
 static quant_status read_layer(quant_block *b)
@@ -39,9 +40,9 @@ quant_status quant_block_open(quant_context *ctx, quant_model *model, uint64_t l
     if (!b) {
         return QUANT_ENOMEM;
     }
-    *b = (quant_block){.tokens = {NULL, n, s}};
+    *b = (quant_block){.tokens = {NULL, n, s}, .variant = {[1] = {.routed = true, .router = 0}}};
     b->pass = (model_pass){.ctx = ctx, .model = model, .z = &model->sizes, .tokens = &b->tokens,
-                           .variants = &b->variant, .count = 1, .layer = layer};
+                           .variants = b->variant, .count = 2, .layer = layer};
     quant_status status = read_layer(b);
     if (status != QUANT_OK) {
         quant_block_close(ctx, b);
@@ -55,13 +56,23 @@ quant_status quant_block_run(quant_block *b, const float *x, float *y)
 {
     model_pass *p = &b->pass;
     size_t n = b->tokens.n, s = b->tokens.s, floats = n * s * (size_t)p->z->width;
-    memcpy(model_stream(p, 0, 0), x, floats * sizeof *x);
+    p->variant = b->at_work;
+    memcpy(model_stream(p, p->variant, 0), x, floats * sizeof *x);
     for (size_t i = 0; i < n; i += p->batch) {
         size_t some = n - i < p->batch ? n - i : p->batch;
         QUANT_TRY(model_layer_attention(p, i * s, some * s));
         QUANT_TRY(model_layer_ffn(p, i * s, some * s));
     }
-    memcpy(y, model_stream(p, 0, 0), floats * sizeof *y);
+    memcpy(y, model_stream(p, p->variant, 0), floats * sizeof *y);
+    return QUANT_OK;
+}
+
+quant_status quant_block_freeze(quant_block *b, const float *x)
+{
+    model_pass *p = &b->pass;
+    b->at_work = 0;
+    QUANT_TRY(quant_block_run(b, x, model_stream(p, 1, 0)));
+    b->at_work = 1;
     return QUANT_OK;
 }
 

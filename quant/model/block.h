@@ -13,6 +13,9 @@ quant_status quant_block_open(quant_context *ctx, quant_model *model, uint64_t l
 /* y = f(x), both [n * s][width], arithmetic in float; they may be the same. The bytes that
  * quant_forward_run gives for that stream. */
 quant_status quant_block_run(quant_block *block, const float *x, float *y);
+/* Later runs send every position to the experts, with the weights, that x chose: without that f
+ * jumps where a router changes its mind. Nothing changes where there are no experts. */
+quant_status quant_block_freeze(quant_block *block, const float *x);
 void quant_block_close(quant_context *ctx, quant_block *block); /* NULL allowed */
 
 #endif
