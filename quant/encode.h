@@ -56,6 +56,11 @@ typedef struct quant_encode_info {
                                 tables, before the table is rounded; 0 otherwise */
 } quant_encode_info;
 
+/* The scheme as it applies to one tensor of a bank. A tensor of rank r has at most r - 2 stacked
+ * axes (a matrix has none), so that "stack=1" for a whole bank means its stacks of experts and
+ * leaves plain matrices whole. quant_encode itself takes stack= at its word. */
+quant_scheme quant_scheme_for_shape(const quant_scheme *scheme, const quant_shape *shape);
+
 /* Segment offsets and sizes. They depend on scheme and shape only, never on values.
  * QUANT_ESHAPE: the scheme's axis or stack does not exist in this shape, or the tensor has fewer
  * than 2 axes after stacking where the scheme needs channels (a 1-D tensor counts as one axis:

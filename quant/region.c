@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "quant/encode.h"
 #include "quant/internal.h"
 #include "quant/scheme_options.h"
 
@@ -45,6 +46,14 @@ static void cut_matrix(const quant_scheme *s, quant_regions *g)
     g->per_matrix = ceil_div(g->channels, g->rows) * g->blocks_per_channel;
     g->count = g->matrices * g->per_matrix;
     g->contiguous = g->outer == 1;
+}
+
+quant_scheme quant_scheme_for_shape(const quant_scheme *scheme, const quant_shape *shape)
+{
+    quant_scheme s = *scheme;
+    int most = shape->rank > 2 ? shape->rank - 2 : 0;
+    s.stack = s.stack < most ? s.stack : most;
+    return s;
 }
 
 quant_status quant_regions_make(quant_context *ctx, const quant_scheme *s,

@@ -211,8 +211,8 @@ enum { LINEAR = 1 << QUANT_FAMILY_LINEAR, CODEBOOK = 1 << QUANT_FAMILY_CODEBOOK 
 static const quant_scheme_option options[] = {
     {"axis", "channel axis of one matrix; negative counts from the end", "0 (default), 1, -1 ...",
      LINEAR | CODEBOOK, read_axis, write_axis},
-    {"stack", "leading axes that index independent matrices", "0 (default), 1 ...",
-     LINEAR | CODEBOOK, read_stack, write_stack},
+    {"stack", "leading axes that index independent matrices (at most rank - 2)",
+     "0 (default), 1 ...", LINEAR | CODEBOOK, read_stack, write_stack},
     {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR,
      read_asym, write_asym},
     {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR, read_scale,

@@ -73,6 +73,8 @@ static plain plain_figures(const quant_scheme *scheme, const quant_shape *shape,
 {
     plain p = {0};
     quant_layout layout;
+    quant_scheme applied = quant_scheme_for_shape(scheme, shape);
+    scheme = &applied;
     CHECK_OK(NULL, quant_encode_layout(NULL, scheme, shape, &layout));
     p.bytes = layout.stored_bytes;
     unsigned char *packed = malloc(layout.bytes + 1);

@@ -150,9 +150,29 @@ static void widening_stores_f32(void)
     CU_ASSERT_FALSE(quant_scheme_widen(&s));
 }
 
+/* A whole bank under stack=1: stacks are stacks, plain matrices and vectors are not. */
+static void a_stack_leaves_a_matrix(void)
+{
+    static const struct {
+        int rank, asked, given;
+    } rows[] = {{4, 1, 1}, {4, 2, 2}, {4, 3, 2}, {3, 1, 1},
+                {3, 2, 1}, {2, 1, 0}, {1, 1, 0}, {0, 1, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        quant_scheme s;
+        quant_shape shape = {rows[i].rank, {2, 3, 4, 5}};
+        quant_scheme_parse(NULL, "int8:tensor", &s);
+        s.stack = rows[i].asked;
+        quant_scheme fit = quant_scheme_for_shape(&s, &shape);
+        CU_ASSERT_EQUAL(fit.stack, rows[i].given);
+        fit.stack = s.stack;
+        CU_ASSERT_EQUAL(memcmp(&fit, &s, sizeof s), 0);
+    }
+}
+
 TEST_SUITE(scheme,
            {"canonical texts", canonical_text_is_stable},
            {"print and parse are inverse", print_and_parse_are_inverse},
            {"nonsense is refused with a reason", nonsense_is_refused_with_a_reason},
            {"every grammar row has a canonical example", every_grammar_row_has_a_canonical_example},
-           {"widening stores f32", widening_stores_f32})
+           {"widening stores f32", widening_stores_f32},
+           {"a stack leaves a matrix", a_stack_leaves_a_matrix})

@@ -28,7 +28,8 @@ static const quant_scheme *choose_one(quant_context *ctx, const cli_args *args,
         (glob && !quant_glob_match(glob, t->name))) {
         return NULL;
     }
-    if (quant_encode_layout(ctx, scheme, &t->shape, &layout) != QUANT_OK) {
+    quant_scheme applied = quant_scheme_for_shape(scheme, &t->shape);
+    if (quant_encode_layout(ctx, &applied, &t->shape, &layout) != QUANT_OK) {
         e->unfit++;
         return NULL;
     }
@@ -43,7 +44,8 @@ static quant_status choose(quant_context *ctx, const cli_args *args, const quant
         const quant_scheme *scheme = choose_one(ctx, args, recipe, e, i);
         e->items[i] = (quant_pack_item){.tensor = i, .keep = scheme == NULL};
         if (scheme) {
-            e->items[i].scheme = *scheme;
+            const quant_shape *shape = &quant_bank_tensor(e->bank, i)->shape;
+            e->items[i].scheme = quant_scheme_for_shape(scheme, shape);
             chosen++;
         }
     }

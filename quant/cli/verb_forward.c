@@ -31,9 +31,11 @@ static const quant_scheme *pick(void *user, const quant_tensor *t)
     const job *j = user;
     quant_layout layout;
     const quant_scheme *scheme = quant_recipe_match(j->recipe, t->name, &(size_t){0});
-    bool fits = scheme && !quant_keep_reason(t, 0) &&
-                quant_encode_layout(NULL, scheme, &t->shape, &layout) == QUANT_OK;
-    return fits ? scheme : NULL;
+    if (!scheme || quant_keep_reason(t, 0)) {
+        return NULL;
+    }
+    quant_scheme applied = quant_scheme_for_shape(scheme, &t->shape);
+    return quant_encode_layout(NULL, &applied, &t->shape, &layout) == QUANT_OK ? scheme : NULL;
 }
 
 static quant_status write_stage(void *user, const quant_stage_view *v)

@@ -89,7 +89,7 @@ static quant_status end_cell(lab_study *s, quant_status status, lab_cell *cell)
 static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_scheme *scheme,
                                 lab_copy *copy, lab_cell *cell)
 {
-    copy->scheme = *scheme;
+    copy->scheme = quant_scheme_for_shape(scheme, &t->info->shape);
     quant_status status = encode_once(s, t, copy, &cell->row);
     if (status == QUANT_ESCALE && escalate(&copy->scheme)) {
         cell->row.escalated = true;

@@ -14,9 +14,10 @@ const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t)
 {
     const lab_pick *p = user;
     quant_layout layout;
+    quant_scheme applied = quant_scheme_for_shape(p->scheme, &t->shape);
     bool fits = !quant_keep_reason(t, 0) && (!p->select || p->select(p->user, t)) &&
                 t->shape.rank >= 2 &&
-                quant_encode_layout(NULL, p->scheme, &t->shape, &layout) == QUANT_OK;
+                quant_encode_layout(NULL, &applied, &t->shape, &layout) == QUANT_OK;
     return fits ? p->scheme : NULL;
 }
 

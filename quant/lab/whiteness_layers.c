@@ -16,7 +16,7 @@ typedef struct walk {
 
 static quant_status decode_copy(walk *w, const quant_tensor *t, const float *x, float *copy)
 {
-    quant_scheme scheme = *w->pick.scheme;
+    quant_scheme scheme = quant_scheme_for_shape(w->pick.scheme, &t->shape);
     quant_status s = QUANT_ESCALE;
     for (int attempt = 0; s == QUANT_ESCALE && attempt < 2; attempt++) {
         quant_layout layout;

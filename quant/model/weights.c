@@ -74,7 +74,7 @@ quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer
     if (!chosen) {
         return QUANT_OK;
     }
-    quant_scheme scheme = *chosen;
+    quant_scheme scheme = quant_scheme_for_shape(chosen, &t->shape);
     QUANT_TRY(sized(p, &p->changed[role], t));
     quant_status s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at);
     if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
