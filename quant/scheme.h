@@ -63,7 +63,7 @@ typedef enum quant_codebook_mode {
 } quant_codebook_mode;
 
 /* Filled by quant_scheme_parse; read only for callers. Fields that a family does not use hold
- * their defaults, so that two schemes are equal when their bytes are. */
+ * their defaults, so that two schemes are equal when their canonical texts are. */
 typedef struct quant_scheme {
     quant_family family;
     int bits;                        /* of one code; 16 for f16 and bf16 */
