@@ -47,12 +47,13 @@ static quant_status route(model_pass *p, size_t row, size_t rows)
     return model_show(p, QUANT_STAGE_ROUTES, r, row, rows, experts);
 }
 
-/* Rows that chose expert e, side by side. */
-static size_t gather(const model_pass *p, const float *routes, size_t e, size_t rows)
+/* Rows that chose expert e, side by side; `row` is the number of the first. */
+static size_t gather(const model_pass *p, const float *routes, size_t e, size_t row, size_t rows)
 {
     size_t width = (size_t)p->z->width, experts = (size_t)p->z->experts, n = 0;
     for (size_t i = 0; i < rows; i++) {
         if (routes[i * experts + e] != 0) {
+            p->chosen[n] = row + i;
             memcpy(p->expert_in.at + n++ * width, p->x.at + i * width, width * sizeof(float));
         }
     }
@@ -75,13 +76,15 @@ static void scatter(const model_pass *p, const float *routes, size_t e, size_t r
     }
 }
 
-static void one_expert(const model_pass *p, const float *routes, size_t e, size_t rows)
+static quant_status one_expert(const model_pass *p, size_t e, size_t row, size_t rows)
 {
+    const float *routes = model_routes(p, p->variant, row);
     size_t width = (size_t)p->z->width, inner = (size_t)p->z->expert_inner;
-    size_t n = gather(p, routes, e, rows), stride = inner * width;
+    size_t n = gather(p, routes, e, row, rows), stride = inner * width;
     if (n == 0) {
-        return;
+        return QUANT_OK;
     }
+    QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_INPUT, p->expert_in.at, e, n, width));
     const model_product gate = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_GATE] + e * stride,
                                 p->gate.at, n, width, inner};
     const model_product up = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_UP] + e * stride, p->up.at, n,
@@ -91,8 +94,10 @@ static void one_expert(const model_pass *p, const float *routes, size_t e, size_
     model_multiply(p, &gate);
     model_multiply(p, &up);
     model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, n, inner);
+    QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_ACTIVATION, p->gate.at, e, n, inner));
     model_multiply(p, &down);
     scatter(p, routes, e, rows);
+    return QUANT_OK;
 }
 
 quant_status model_layer_experts(model_pass *p, size_t row, size_t rows)
@@ -101,7 +106,7 @@ quant_status model_layer_experts(model_pass *p, size_t row, size_t rows)
     QUANT_TRY(route(p, row, rows));
     memset(p->experts.at, 0, rows * width * sizeof(float));
     for (size_t e = 0; e < (size_t)p->z->experts; e++) {
-        one_expert(p, model_routes(p, p->variant, row), e, rows);
+        QUANT_TRY(one_expert(p, e, row, rows));
     }
     model_round_rows(&p->ops, p->experts.at, rows, width);
     return model_show(p, QUANT_STAGE_EXPERTS, p->experts.at, row, rows, width);

@@ -23,7 +23,8 @@ const char *quant_stage_name(quant_stage stage)
         [QUANT_STAGE_FFN_INPUT] = "ffn_input", [QUANT_STAGE_GATE] = "gate",
         [QUANT_STAGE_UP] = "up", [QUANT_STAGE_ACTIVATION] = "activation",
         [QUANT_STAGE_DOWN] = "down", [QUANT_STAGE_ROUTER] = "router",
-        [QUANT_STAGE_ROUTES] = "routes", [QUANT_STAGE_EXPERTS] = "experts",
+        [QUANT_STAGE_ROUTES] = "routes", [QUANT_STAGE_EXPERT_INPUT] = "expert_input",
+        [QUANT_STAGE_EXPERT_ACTIVATION] = "expert_activation", [QUANT_STAGE_EXPERTS] = "experts",
         [QUANT_STAGE_FFN_ADDED] = "ffn_added", [QUANT_STAGE_RESIDUAL] = "residual",
         [QUANT_STAGE_FINAL] = "final", [QUANT_STAGE_LOGITS] = "logits"};
     return (unsigned)stage < QUANT_STAGE_COUNT ? names[stage] : "?";
@@ -90,6 +91,10 @@ static quant_status allocate(model_pass *p)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         QUANT_TRY(model_buffer_new(p->ctx, list[i].buffer, list[i].count, list[i].size));
     }
+    p->chosen = quant_alloc(p->ctx, p->batch * p->tokens->s, sizeof *p->chosen);
+    if (!p->chosen) {
+        return QUANT_ENOMEM;
+    }
     model_rotary_fill(p->rotary[0].at, p->tokens->s, (size_t)z->head_dim, z->theta);
     model_rotary_fill(p->rotary[1].at, p->tokens->s, (size_t)z->head_dim,
                       z->theta_local > 0 ? z->theta_local : z->theta);
@@ -106,16 +111,22 @@ void model_pass_end(model_pass *p)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         model_buffer_free(p->ctx, list[i]);
     }
+    quant_release(p->ctx, p->chosen, p->batch * p->tokens->s, sizeof *p->chosen);
     for (int r = 0; r < QUANT_ROLE_COUNT; r++) {
         model_buffer_free(p->ctx, &p->stored[r]);
         model_buffer_free(p->ctx, &p->changed[r]);
     }
 }
 
+size_t quant_forward_batch(size_t s)
+{
+    return s > 0 && s < BATCH_ROWS ? BATCH_ROWS / s : 1;
+}
+
 quant_status model_pass_begin(model_pass *p)
 {
     p->ops = (model_ops){p->options.compute, quant_context_threads(p->ctx)};
-    p->batch = BATCH_ROWS / p->tokens->s > 0 ? BATCH_ROWS / p->tokens->s : 1;
+    p->batch = quant_forward_batch(p->tokens->s);
     p->batch = p->batch < p->tokens->n ? p->batch : p->tokens->n;
     model_gemm_begin();
     return allocate(p);

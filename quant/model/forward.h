@@ -51,6 +51,8 @@ typedef enum quant_stage {
     QUANT_STAGE_DOWN,
     QUANT_STAGE_ROUTER,          /* softmax over all experts */
     QUANT_STAGE_ROUTES,          /* weight of each expert; 0 where it was not chosen */
+    QUANT_STAGE_EXPERT_INPUT,    /* rows that chose one expert: what its gate and up multiply */
+    QUANT_STAGE_EXPERT_ACTIVATION, /* act(gate) * up of them: what its down multiplies */
     QUANT_STAGE_EXPERTS,         /* weighted sum over the chosen experts */
     QUANT_STAGE_FFN_ADDED,       /* what is added to the residual stream */
     QUANT_STAGE_RESIDUAL,        /* residual stream after the layer */
@@ -64,13 +66,18 @@ const char *quant_stage_name(quant_stage stage);
 
 /* data[rows][cols], valid during the call. Rows first_row .. first_row + rows - 1 of the n * s (row
  * i * s + j is position j of sequence i; with last_only row i is the last position of sequence i
- * in FINAL and LOGITS). SCORES come one sequence at a time, first_row = i * s, rows = heads * s. */
+ * in FINAL and LOGITS). SCORES come one sequence at a time, first_row = i * s, rows = heads * s.
+ * The two EXPERT stages come expert by expert, INPUT before ACTIVATION, with the rows that chose
+ * it: row r of data is row chosen[r] of the n * s, ascending, first_row = chosen[0]; an expert that
+ * no row of the piece chose is not shown. */
 typedef struct quant_stage_view {
     quant_stage stage;
     uint64_t layer;
     size_t variant;
     size_t first_row, rows, cols;
     const float *data;
+    uint64_t expert;      /* EXPERT stages only */
+    const size_t *chosen; /* [rows]; NULL for all other stages */
 } quant_stage_view;
 
 /* Called from the calling thread; layer by layer, in a layer variant by variant, in a variant piece
@@ -103,6 +110,11 @@ typedef struct quant_forward_options {
     quant_stage_visitor *visit;
     void *user;
 } quant_forward_options;
+
+/* Sequences of s positions that go through a layer together. Products are cut by rows of such a
+ * piece, so a run over a multiple of them and a run over the sequences that follow show the bytes
+ * of one run over both, in every stage but LOGITS (where rows are cut from the first on). */
+size_t quant_forward_batch(size_t s);
 
 /* options NULL: all zero. QUANT_ERANGE names the first token out of range. Memory: one layer's
  * weights twice, the largest tensor once more packed when a variant quantizes, the residual stream

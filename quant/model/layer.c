@@ -10,7 +10,21 @@ quant_status model_show(const model_pass *p, quant_stage stage, const float *dat
     if (!p->options.visit || !(p->options.stages >> stage & 1)) {
         return QUANT_OK;
     }
-    const quant_stage_view view = {stage, p->layer, p->variant, first_row, rows, cols, data};
+    const quant_stage_view view = {.stage = stage, .layer = p->layer, .variant = p->variant,
+                                   .first_row = first_row, .rows = rows, .cols = cols,
+                                   .data = data};
+    return p->options.visit(p->options.user, &view);
+}
+
+quant_status model_show_expert(const model_pass *p, quant_stage stage, const float *data,
+                               size_t expert, size_t rows, size_t cols)
+{
+    if (!p->options.visit || !(p->options.stages >> stage & 1)) {
+        return QUANT_OK;
+    }
+    const quant_stage_view view = {.stage = stage, .layer = p->layer, .variant = p->variant,
+                                   .first_row = p->chosen[0], .rows = rows, .cols = cols,
+                                   .data = data, .expert = expert, .chosen = p->chosen};
     return p->options.visit(p->options.user, &view);
 }
 

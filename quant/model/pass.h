@@ -33,6 +33,7 @@ typedef struct model_pass {
     /* Scratch for a batch. */
     model_buffer x, q, k, v, mix, added, gate, up, experts, expert_in, expert_out;
     model_buffer attention, scores;
+    size_t *chosen;                         /* rows that chose the expert at work */
 } model_pass;
 
 quant_status model_buffer_new(quant_context *ctx, model_buffer *b, uint64_t count, uint64_t size);
@@ -53,6 +54,10 @@ bool model_weights_same(const quant_forward_variant *a, const quant_forward_vari
 /* Show data[rows][cols] when the stage is wanted. */
 quant_status model_show(const model_pass *p, quant_stage stage, const float *data, size_t first_row,
                         size_t rows, size_t cols);
+
+/* The same for an expert's rows. */
+quant_status model_show_expert(const model_pass *p, quant_stage stage, const float *data,
+                               size_t expert, size_t rows, size_t cols);
 
 /* Attention, feed-forward and experts of the layer at work on rows [row, row + rows) of the stream
  * of the variant at work; rows is a whole number of sequences. */
