@@ -37,7 +37,16 @@ all: $(B)/quant $(B)/libquant.so $(B)/libquantlab.so $(B)/libquant.a $(B)/libqua
 # ---- objects --------------------------------------------------------------------------------
 # "scalar" means scalar: the specification is not vectorized behind its back.
 $(B)/obj/kernels/scalar_%.o: ISA := -fno-tree-vectorize -fno-tree-slp-vectorize
-$(B)/obj/kernels/avx2_%.o: ISA := $(if $(X86),-mavx2 -mf16c)
+# Flags that this compiler lacks are left out, and the files of that level are empty then.
+accepted = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(1))
+AVX2 := $(if $(X86),$(call accepted,-mavx2 -mf16c))
+AVX512 := $(if $(AVX2),$(call accepted,$(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl))
+AVX512VNNI := $(if $(AVX512),$(call accepted,$(AVX512) -mavx512vnni))
+AVX512VBMI := $(if $(AVX512),$(call accepted,$(AVX512) -mavx512vbmi -mavx512vbmi2))
+$(B)/obj/kernels/avx2_%.o: ISA := $(AVX2)
+$(B)/obj/kernels/avx512_%.o: ISA := $(AVX512)
+$(B)/obj/kernels/avx512vnni_%.o: ISA := $(AVX512VNNI)
+$(B)/obj/kernels/avx512vbmi_%.o: ISA := $(AVX512VBMI)
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)

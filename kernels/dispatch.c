@@ -1,36 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dispatch.c - fills one table a level, from the scalar functions upwards, once. */
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
+/* What a processor says of itself, as far as levels ask: CPUID leaf 1 ECX, leaf 7 EBX and ECX, and
+ * the register states that the system saves (XCR0). Read here, bit by bit, because a compiler's
+ * own builtin knows only the features that the compiler knows. */
+typedef struct features {
+    uint32_t one_c, seven_b, seven_c, saved;
+} features;
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* __builtin_cpu_supports("avx2") includes that the system saves the ymm registers; f16c is a bit
- * that not every compiler's builtin knows. */
-static bool has_avx2(void)
+static features features_here(void)
 {
-    unsigned a, b, c = 0, d;
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+    enum { OSXSAVE = 1 << 27 };
+    features f = {0, 0, 0, 0};
+    uint32_t a, b, c, d;
+    if (__get_cpuid(1, &a, &b, &c, &d)) {
+        f.one_c = c;
+    }
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        f.seven_b = b;
+        f.seven_c = c;
+    }
+    if (f.one_c & OSXSAVE) {
+        __asm__ volatile("xgetbv" : "=a"(f.saved), "=d"(d) : "c"(0));
+    }
+    return f;
 }
 #else
-static bool has_avx2(void)
+static features features_here(void)
 {
-    return false;
+    return (features){0, 0, 0, 0};
 }
 #endif
 
-static const char *const names[QK_ISA_COUNT] = {[QK_SCALAR] = "scalar", [QK_AVX2] = "avx2"};
+enum { YMM = 0x06, ZMM = 0xe6 };             /* saved: xmm and ymm; also masks and zmm */
+#define BIT(n) (UINT32_C(1) << (n))
+#define F16C BIT(29)                         /* leaf 1 ECX */
+#define AVX2 BIT(5)                          /* leaf 7 EBX */
+#define F_DQ_BW_VL (BIT(16) | BIT(17) | BIT(30) | BIT(31))
+#define VBMI_VBMI2 (BIT(1) | BIT(6))         /* leaf 7 ECX */
+#define VNNI BIT(11)
+
+/* A level needs what is in its row and everything that the rows above it need. */
+static const struct {
+    const char *name;
+    features needs;
+    bool (*override)(qk_table *t);
+} levels[QK_ISA_COUNT] = {
+    [QK_SCALAR] = {"scalar", {0, 0, 0, 0}, NULL},
+    [QK_AVX2] = {"avx2", {F16C, AVX2, 0, YMM}, qk_override_avx2},
+    [QK_AVX512] = {"avx512", {0, F_DQ_BW_VL, 0, ZMM}, qk_override_avx512},
+    [QK_AVX512VNNI] = {"avx512vnni", {0, 0, VNNI, ZMM}, qk_override_avx512vnni},
+    [QK_AVX512VBMI] = {"avx512vbmi", {0, 0, VBMI_VBMI2, ZMM}, qk_override_avx512vbmi},
+};
 
 static qk_table tables[QK_ISA_COUNT];
 static bool present[QK_ISA_COUNT];
 static qk_isa in_use;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static bool has(features f, features needs)
+{
+    return (f.one_c & needs.one_c) == needs.one_c && (f.seven_b & needs.seven_b) == needs.seven_b &&
+           (f.seven_c & needs.seven_c) == needs.seven_c && (f.saved & needs.saved) == needs.saved;
+}
 
 /* The level that QUANT_ISA caps at; unset or empty is no cap. */
 static qk_isa cap(void)
@@ -40,7 +80,7 @@ static qk_isa cap(void)
         return (qk_isa)(QK_ISA_COUNT - 1);
     }
     for (int level = 0; level < QK_ISA_COUNT; level++) {
-        if (strcmp(word, names[level]) == 0) {
+        if (strcmp(word, levels[level].name) == 0) {
             return (qk_isa)level;
         }
     }
@@ -49,20 +89,20 @@ static qk_isa cap(void)
 
 static void fill(void)
 {
+    const features f = features_here();
 #define QK_OP(op, cls) tables[QK_SCALAR].op = qk_##op##_scalar;
 #include "kernels/kernels.def"
 #undef QK_OP
+    tables[QK_SCALAR].name = levels[QK_SCALAR].name;
     present[QK_SCALAR] = true;
-    present[QK_AVX2] = has_avx2();
-    tables[QK_AVX2] = tables[QK_SCALAR];
-    if (present[QK_AVX2]) {
-        qk_override_avx2(&tables[QK_AVX2]);
+    for (int level = 1; level < QK_ISA_COUNT; level++) {
+        tables[level] = tables[level - 1];
+        tables[level].name = levels[level].name;
+        present[level] = present[level - 1] && has(f, levels[level].needs) &&
+                         levels[level].override(&tables[level]);
     }
-    for (int level = 0; level < QK_ISA_COUNT; level++) {
-        tables[level].name = names[level];
-        if (present[level] && level <= (int)cap()) {
-            in_use = (qk_isa)level;
-        }
+    for (int level = 0; level <= (int)cap(); level++) {
+        in_use = present[level] ? (qk_isa)level : in_use;
     }
 }
 
@@ -80,5 +120,5 @@ const qk_table *qk_table_for(qk_isa level)
 
 const char *qk_isa_name(qk_isa level)
 {
-    return (unsigned)level < QK_ISA_COUNT ? names[level] : "";
+    return (unsigned)level < QK_ISA_COUNT ? levels[level].name : "";
 }

@@ -20,6 +20,7 @@
 #ifndef QUANT_KERNELS_H
 #define QUANT_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -107,8 +108,16 @@ typedef struct qk_table {
 #undef QK_OP
 } qk_table;
 
-/* Levels in ascending order. A level that this build or this processor lacks has no table. */
-typedef enum qk_isa { QK_SCALAR, QK_AVX2, QK_ISA_COUNT } qk_isa;
+/* Levels in ascending order; each includes the ones before it. A level that this build or this
+ * processor lacks has no table. */
+typedef enum qk_isa {
+    QK_SCALAR,
+    QK_AVX2,       /* AVX2, F16C */
+    QK_AVX512,     /* AVX-512 F, BW, DQ, VL */
+    QK_AVX512VNNI, /* and VNNI: sums of byte products */
+    QK_AVX512VBMI, /* and VBMI, VBMI2: permutations of bytes */
+    QK_ISA_COUNT
+} qk_isa;
 
 /* The table in use: the highest level the processor has, capped by the environment variable
  * QUANT_ISA (read once, thread-safe; an unknown value means scalar). */
@@ -118,10 +127,13 @@ const qk_table *qk(void);
 const qk_table *qk_table_for(qk_isa level);
 const char *qk_isa_name(qk_isa level);
 
-/* A level's own overrides, called by dispatch.c only. */
+/* A level's own overrides, called by dispatch.c only: false when the build has none of them. */
 #define QK_OP(op, cls) qk_##cls##_fn qk_##op##_scalar;
 #include "kernels/kernels.def"
 #undef QK_OP
-void qk_override_avx2(qk_table *t);
+bool qk_override_avx2(qk_table *t);
+bool qk_override_avx512(qk_table *t);
+bool qk_override_avx512vnni(qk_table *t);
+bool qk_override_avx512vbmi(qk_table *t);
 
 #endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* avx512.h - the AVX-512 levels: what their files share. A file is empty where the compiler was not
+ * given the features of its level.
+ *
+ * Tails are masked: a masked load reads, and a masked store writes, the chosen elements only. */
+#ifndef QUANT_KERNELS_AVX512_H
+#define QUANT_KERNELS_AVX512_H
+
+#include "kernels/kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define QK_HAS_AVX512 1
+#include <immintrin.h>
+
+#define QK_OP(op, cls) qk_##cls##_fn qk_##op##_avx512;
+#include "kernels/avx512.def"
+#undef QK_OP
+#if defined(__AVX512VNNI__)
+#define QK_HAS_AVX512VNNI 1
+#define QK_OP(op, cls) qk_##cls##_fn qk_##op##_avx512vnni;
+#include "kernels/avx512vnni.def"
+#undef QK_OP
+#endif
+#if defined(__AVX512VBMI__) && defined(__AVX512VBMI2__)
+#define QK_HAS_AVX512VBMI 1
+#define QK_OP(op, cls) qk_##cls##_fn qk_##op##_avx512vbmi;
+#include "kernels/avx512vbmi.def"
+#undef QK_OP
+#endif
+
+/* The first min(left, 16) of sixteen elements. */
+static inline __mmask16 first_of_16(size_t left)
+{
+    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
+}
+
+/* Masks of four registers as one of 64 bits, the first in the low bits. */
+static inline uint64_t join_masks(__mmask16 a, __mmask16 b, __mmask16 c, __mmask16 d)
+{
+    __mmask32 low = _mm512_kunpackw(b, a), high = _mm512_kunpackw(d, c);
+    return (uint64_t)_mm512_kunpackd(high, low);
+}
+#endif
+
+#endif
