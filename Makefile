@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make            libraries and the command under build/       make demo     compare on the bundled bank
 # make check      tests (seconds)    make ci   check, then the longer tier: clang, sanitizers, lint
-# make lint | asan | bench | deps | install DESTDIR= PREFIX=   V=1 shows the commands
+# make lint | asan | bench | bench-peers | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
 SOVERSION := 0
 PREFIX ?= /usr/local
@@ -27,7 +27,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
 
-.PHONY: all demo check ci lint asan bench figures deps install clean test-programs
+.PHONY: all demo check ci lint asan bench bench-peers figures deps install clean test-programs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -99,7 +99,10 @@ $(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c) tests/judge.c) $(STATIC
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link)
-
+$(B)/tests/peers: $(call obj,$(wildcard tests/peers/*.c)) $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link,-ldl)
 $(B)/tests/peak: $(call obj,tests/peak/peak.c)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -131,6 +134,8 @@ asan:
 	$(Q)EXAMPLE_FLAGS="-fsanitize=address,undefined" QUANT=build/asan/quant build/asan/tests/main
 bench: all $(B)/tests/bench
 	$(Q)$(B)/tests/bench
+bench-peers: all $(B)/tests/peers
+	$(Q)sh tests/peers/peers.sh $(B)/tests/peers $(PARTS)
 figures: all $(B)/tests/figures
 	$(Q)$(B)/tests/figures
 lint:
