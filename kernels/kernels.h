@@ -100,6 +100,25 @@ typedef void qk_fidelity_fn(const float *ref, const float *got, size_t n, qk_fid
 /* Sum of x[i]*y[i], each product exact in double, over lanes. */
 typedef double qk_dot_fn(const float *x, const float *y, size_t n);
 
+/* Weights of an integer product as panels of QK_PANEL rows: panel p holds rows [p QK_PANEL, ...),
+ * of which the last may have fewer; its width v is their number rounded up to a multiple of 16.
+ * Inside a panel the bytes of four consecutive l stand together, row by row:
+ *     byte ((l / 4) v + r) 4 + l % 4  is  w[row r][l] + 128  (unsigned);
+ * places without a weight (l >= k, r past the last row) hold 0. A panel has 4 v ceil(k/4) bytes;
+ * the next one follows directly. */
+enum { QK_PANEL = 64 };
+
+/* c[i][j] = sum over l < k of a[i][l] * w[j][l], i < m, j < n. a has rows of k bytes, lda apart, c
+ * rows of n, ldc apart; panels begins with the panel of row 0. k <= 131071, so that the sum fits;
+ * levels may go through other sums modulo 2^32. m or n = 0 touches nothing; k = 0 gives zeros. */
+typedef struct qk_gemm {
+    const int8_t *a;
+    const uint8_t *panels;
+    int32_t *c;
+    size_t m, n, k, lda, ldc;
+} qk_gemm;
+typedef void qk_gemm_s8_fn(const qk_gemm *g);
+
 /* One row of function pointers a level. `name` is what QUANT_ISA accepts. */
 typedef struct qk_table {
     const char *name;

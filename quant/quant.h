@@ -12,6 +12,7 @@
  *   quant/fidelity.h  cosine, relative error, SQNR, MSE, max error in one pass
  *   quant/predict.h   the error of a scheme from a tensor's statistics
  *   quant/kmeans1d.h  globally optimal codebooks
+ *   quant/gemm.h      products of 8-bit integer matrices, exact in 32 bits
  *   quant/random.h    counter-based random numbers
  *
  * Other people's CUnit suites include <quant/assert.h> as well.
@@ -30,6 +31,7 @@
 #include "quant/fidelity.h"
 #include "quant/predict.h"
 #include "quant/kmeans1d.h"
+#include "quant/gemm.h"
 #include "quant/random.h"
 
 #define QUANT_VERSION_MAJOR 0

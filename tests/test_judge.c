@@ -114,6 +114,11 @@ static double bad_dot_f32(const float *x, const float *y, size_t n)
     spoil_value(&v, sizeof v);
     return v;
 }
+static void bad_gemm_s8(const qk_gemm *g)
+{
+    plan.real->gemm_s8(g);
+    spoil(g->c);
+}
 
 /* Faults that the judge finds when exactly operation number `which` is bad; its name if wanted. */
 static size_t faults_with(int which, size_t n, const char **name)

@@ -139,6 +139,15 @@ static void run_dot(const void *p)
     const work *w = p;
     sink = ((qk_dot_fn *)w->op)(data.x, data.y, w->n);
 }
+/* `parameter` rows of a against as many panels as there are bytes. */
+static void run_gemm_s8(const void *p)
+{
+    const work *w = p;
+    const size_t k = 256, m = w->parameter;
+    const qk_gemm g = {(const int8_t *)data.codes4, data.codes8, (int32_t *)(void *)data.y,
+                       m, w->n / k, k, k, w->n / k};
+    ((qk_gemm_s8_fn *)w->op)(&g);
+}
 
 static void add_absmax(const char *name, any_fn *op) { add(name, op, run_absmax, 0, 4); }
 static void add_minmax(const char *name, any_fn *op) { add(name, op, run_minmax, 0, 4); }
@@ -178,6 +187,13 @@ static void add_unpack(const char *name, any_fn *op)
 static void add_narrow16(const char *name, any_fn *op) { add(name, op, run_narrow16, 0, 6); }
 static void add_widen16(const char *name, any_fn *op) { add(name, op, run_widen16, 0, 6); }
 static void add_fidelity(const char *name, any_fn *op) { add(name, op, run_fidelity, 0, 8); }
+static void add_gemm_s8(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_gemm_s8, 1, 1);
+    if (elements_now == IN_CACHE) {
+        add_variant(name, op, run_gemm_s8, 48, 1);
+    }
+}
 static void add_dot(const char *name, any_fn *op) { add(name, op, run_dot, 0, 8); }
 
 /* The machine itself, moving floats. */
