@@ -123,7 +123,11 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
     double entry[MAX_ENTRIES], sse = 0.0;
     float table[MAX_ENTRIES] = {0};
     quant_points points = {value, weight, 0};
-    points.n = quant_points_collapse_run(x, NULL, (size_t)n, work, value, weight);
+    const float *importance =
+        job->importance
+            ? quant_region_values(&job->regions, r, job->importance, worker->importance)
+            : NULL;
+    points.n = quant_points_collapse_run(x, importance, (size_t)n, work, value, weight);
     size_t found = candidates(job, &points, work, entry, &sse);
     if (found == 0) {
         return QUANT_ERANGE;

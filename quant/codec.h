@@ -25,6 +25,7 @@ typedef struct quant_job {
     quant_regions regions;
     quant_layout layout;
     const float *w;        /* encode */
+    const float *importance; /* encode; NULL: every weight counts once */
     uint8_t *packed;       /* encode */
     const uint8_t *source; /* decode; equals packed while encoding */
     int8_t *zeros;         /* encode, asym: zero point of each region, packed at the end */
@@ -35,6 +36,7 @@ typedef struct quant_job {
 /* What one thread owns while encoding. Counters are summed over workers at the end. */
 typedef struct quant_worker {
     float *region;         /* gathered values of a strided region; NULL when contiguous */
+    float *importance;     /* room for the same of the importance */
     void *work;            /* the family's scratch */
     double *sse;           /* per region optimal SSE (codebooks), shared by all; NULL: not wanted */
     uint64_t saturated, zero_codes, raised_scales;

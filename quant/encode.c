@@ -7,6 +7,7 @@
  * begin at multiples of 8 codes, so tasks never share a byte. */
 #include "quant/encode.h"
 
+#include <float.h>
 #include <omp.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ typedef struct phase {
 typedef struct crew {
     quant_worker *workers;
     int threads;
-    size_t region_bytes, work_bytes;
+    size_t region_bytes, importance_bytes, work_bytes;
 } crew;
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -163,6 +164,7 @@ static void crew_free(quant_context *ctx, crew *c)
 {
     for (int i = 0; c->workers && i < c->threads; i++) {
         quant_release(ctx, c->workers[i].region, c->region_bytes, 1);
+        quant_release(ctx, c->workers[i].importance, c->importance_bytes, 1);
         quant_release(ctx, c->workers[i].work, c->work_bytes, 1);
     }
     quant_release(ctx, c->workers, (size_t)c->threads, sizeof *c->workers);
@@ -174,6 +176,7 @@ static quant_status crew_make(const quant_job *job, double *sse, bool count, cre
     const quant_regions *g = &job->regions;
     c->threads = g->elements < QUANT_SMALL ? 1 : quant_context_threads(job->ctx);
     c->region_bytes = codec && !g->contiguous ? quant_region_most(g) * sizeof(float) : 0;
+    c->importance_bytes = job->importance ? c->region_bytes : 0;
     c->work_bytes = codec ? codec->work_bytes(job) : 0;
     c->workers = quant_alloc(job->ctx, (size_t)c->threads, sizeof *c->workers);
     if (!c->workers) {
@@ -186,8 +189,9 @@ static quant_status crew_make(const quant_job *job, double *sse, bool count, cre
         w->sse = sse;
         w->where = UINT64_MAX;
         w->region = quant_alloc(job->ctx, c->region_bytes, 1);
+        w->importance = quant_alloc(job->ctx, c->importance_bytes, 1);
         w->work = quant_alloc(job->ctx, c->work_bytes, 1);
-        if (!w->region || !w->work) {
+        if (!w->region || !w->importance || !w->work) {
             return QUANT_ENOMEM;
         }
     }
@@ -272,44 +276,89 @@ static void clear_gaps(const quant_job *job)
     }
 }
 
-quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
-                          const float *w, void *packed, size_t capacity, quant_encode_info *info)
+/* What the job cannot do with the importance it is given. */
+static quant_status check_importance(const quant_job *job)
 {
+    const float *v = job->importance;
+    if (!v) {
+        return QUANT_OK;
+    }
+    if (job->scheme.family != QUANT_FAMILY_CODEBOOK || job->scheme.mode != QUANT_MODE_KMEANS) {
+        return quant_fail(job->ctx, QUANT_EINVAL,
+                          "importance: expected a codebook scheme of mode=kmeans, found another");
+    }
+    for (uint64_t i = 0; i < job->regions.elements; i++) {
+        if (!(v[i] >= 0 && v[i] <= FLT_MAX)) {
+            return quant_fail(job->ctx, QUANT_EINVAL,
+                              "importance %llu: expected finite and >= 0, found %g",
+                              (unsigned long long)i, (double)v[i]);
+        }
+    }
+    return QUANT_OK;
+}
+
+static quant_status check_arguments(const quant_job *job)
+{
+    uint64_t most = quant_region_most(&job->regions);
+    if (!job->w || !job->packed) {
+        return quant_fail(job->ctx, QUANT_EINVAL, "w, packed: expected pointers, found NULL");
+    }
+    if (job->scheme.family == QUANT_FAMILY_CODEBOOK && most >= UINT32_MAX) {
+        return quant_fail(job->ctx, QUANT_EOVERFLOW, "group: expected fewer than 2^32 - 1 weights "
+                          "a table, found %llu", (unsigned long long)most);
+    }
+    return check_importance(job);
+}
+
+/* With the room that does not belong to a worker. */
+static quant_status encode_job(quant_job *job, quant_encode_info *info)
+{
+    bool codebook = job->scheme.family == QUANT_FAMILY_CODEBOOK;
+    bool zeros = job->scheme.asymmetric;
+    size_t regions = (size_t)job->regions.count, sums = info && codebook ? regions : 0;
+    double *sse = sums ? quant_alloc(job->ctx, sums, sizeof *sse) : NULL;
+    job->zeros = zeros ? quant_alloc(job->ctx, regions, 1) : NULL;
+    job->used_entries =
+        codebook ? quant_alloc(job->ctx, regions, sizeof *job->used_entries) : NULL;
+    bool short_of_memory =
+        (sums && !sse) || (zeros && !job->zeros) || (codebook && !job->used_entries);
+    quant_status s = short_of_memory ? QUANT_ENOMEM : encode_with(job, sse, info);
+    quant_release(job->ctx, job->used_entries, regions, sizeof *job->used_entries);
+    quant_release(job->ctx, job->zeros, regions, 1);
+    quant_release(job->ctx, sse, sums, sizeof *sse);
+    return s == QUANT_OK ? s : explain(job, s);
+}
+
+quant_status quant_encode_with(quant_context *ctx, const quant_scheme *scheme,
+                               const quant_shape *shape, const float *w, void *packed,
+                               size_t capacity, const quant_encode_options *options)
+{
+    static const quant_encode_options none = {0};
     quant_job job;
+    const quant_encode_options *o = options ? options : &none;
     QUANT_TRY(quant_job_make(ctx, scheme, shape, &job));
     if (job.layout.bytes > capacity) {
         return quant_fail(ctx, QUANT_EINVAL, "packed: expected room for %zu bytes, found %zu",
                           job.layout.bytes, capacity);
     }
     if (job.regions.elements == 0) {
-        if (info) {
-            memset(info, 0, sizeof *info);
+        if (o->info) {
+            memset(o->info, 0, sizeof *o->info);
         }
         return QUANT_OK;
     }
-    if (!w || !packed) {
-        return quant_fail(ctx, QUANT_EINVAL, "w, packed: expected pointers, found NULL");
-    }
-    bool codebook = scheme->family == QUANT_FAMILY_CODEBOOK;
-    if (codebook && quant_region_most(&job.regions) >= UINT32_MAX) {
-        return quant_fail(ctx, QUANT_EOVERFLOW, "group: expected fewer than 2^32 - 1 weights a "
-                          "table, found %llu",
-                          (unsigned long long)quant_region_most(&job.regions));
-    }
     job.w = w;
+    job.importance = o->importance;
     job.packed = packed;
     job.source = packed;
+    QUANT_TRY(check_arguments(&job));
     clear_gaps(&job);
-    size_t regions = (size_t)job.regions.count;
-    size_t sums = info && codebook ? regions : 0;
-    double *sse = sums ? quant_alloc(ctx, sums, sizeof *sse) : NULL;
-    job.zeros = scheme->asymmetric ? quant_alloc(ctx, regions, 1) : NULL;
-    job.used_entries = codebook ? quant_alloc(ctx, regions, sizeof *job.used_entries) : NULL;
-    bool short_of_memory = (sums && !sse) || (scheme->asymmetric && !job.zeros) ||
-                           (codebook && !job.used_entries);
-    quant_status s = short_of_memory ? QUANT_ENOMEM : encode_with(&job, sse, info);
-    quant_release(ctx, job.used_entries, regions, sizeof *job.used_entries);
-    quant_release(ctx, job.zeros, regions, 1);
-    quant_release(ctx, sse, sums, sizeof *sse);
-    return s == QUANT_OK ? s : explain(&job, s);
+    return encode_job(&job, o->info);
+}
+
+quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
+                          const float *w, void *packed, size_t capacity, quant_encode_info *info)
+{
+    return quant_encode_with(ctx, scheme, shape, w, packed, capacity,
+                             &(quant_encode_options){.info = info});
 }

@@ -80,6 +80,26 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
 quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
                           const float *w, void *packed, size_t capacity, quant_encode_info *info);
 
+/* What quant_encode_with knows besides; all zero is quant_encode. */
+typedef struct quant_encode_options {
+    const float *importance; /* [elements], laid out like w; NULL: every weight counts once */
+    quant_encode_info *info; /* NULL: not wanted */
+} quant_encode_options;
+
+/* quant_encode with options; NULL is none of them. With importance the tables of mode=kmeans are
+ * the exact optimum of sum importance (w - w_hat)^2 within each group, as with sensitivities
+ * (diagonals of the Fisher matrix: Kim et al. 2024, arXiv:2306.07629, section 4.1), and
+ * info.optimal_sse is that sum; codes still name the nearest entry, whatever a weight counts. A
+ * group whose importance is all zero is fitted as if every weight counted once; a weight of
+ * importance 0 beside others gets a code and hardly moves an entry (kmeans1d.h,
+ * quant_points_collapse). Equal importance, scaled by a power of two, changes no byte.
+ * Further failures: QUANT_EINVAL for importance that is negative or not finite (message has the
+ * first index), or with a scheme that is no codebook of mode=kmeans. Where groups are not
+ * contiguous the scratch grows by the largest group, gathered, a thread. */
+quant_status quant_encode_with(quant_context *ctx, const quant_scheme *scheme,
+                               const quant_shape *shape, const float *w, void *packed,
+                               size_t capacity, const quant_encode_options *options);
+
 /* Decode a whole buffer of layout.bytes into w[elements]. Codes of a linear scheme outside their
  * range or codes that name padding decode by the same formula; the buffer's length is checked
  * (QUANT_ETRUNC / QUANT_ETRAILING), nothing else can fail. */
