@@ -78,6 +78,9 @@ static void lay_out(quant_job *job)
     } else if (s->family == QUANT_FAMILY_CODEBOOK) {
         uint64_t entries = g->count << bits;
         append(l, &l->table, entries, entries * quant_store_bytes(s->table_store));
+        if (s->table_store == QUANT_STORE_I8) {
+            append(l, &l->table_scale, g->count, g->count * quant_store_bytes(s->store));
+        }
     }
     l->bits_per_weight = 8.0 * (double)l->stored_bytes / (double)g->elements;
 }

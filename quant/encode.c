@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "quant/codec.h"
 #include "quant/internal.h"
+#include "quant/scheme_options.h"
 
 /* Tasks of one phase, `per_matrix` of them a matrix: check that values are finite, fit `regions`
  * regions, code `elements` elements; 0 leaves a step out. */
@@ -235,8 +236,7 @@ static quant_status explain(const quant_job *job, quant_status s)
     if (s == QUANT_ESCALE) {
         return quant_fail(job->ctx, s, "%s: expected to fit its storage type, found overflow",
                           job->scheme.family == QUANT_FAMILY_FLOAT      ? "element"
-                          : job->scheme.family == QUANT_FAMILY_CODEBOOK ? "table entry"
-                                                                        : "scale");
+                          : quant_scheme_has_scales(&job->scheme) ? "scale" : "table entry");
     }
     if (s == QUANT_ERANGE) {
         return quant_fail(job->ctx, s, "mode=unique: expected at most %d distinct values in a "
@@ -266,7 +266,8 @@ static quant_status encode_with(quant_job *job, double *sse, quant_encode_info *
 static void clear_gaps(const quant_job *job)
 {
     const quant_layout *l = &job->layout;
-    const quant_segment *parts[] = {&l->codes, &l->scale, &l->zero, &l->table};
+    const quant_segment *parts[] = {&l->codes, &l->scale, &l->zero, &l->table,
+                                    &l->table_scale};
     size_t end = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i]->bytes) {

@@ -6,13 +6,18 @@
  *     quant_encode(ctx, &scheme, &shape, w, packed, layout.bytes, NULL);
  *     quant_decode(ctx, &scheme, &shape, packed, layout.bytes, w_hat);
  *
- * The packed buffer is the concatenation of up to four segments, in this order, each beginning
- * at a multiple of 8 bytes (gaps are zero): codes, scale, zero, table. The README's "Packed
- * layout" gives the bytes; in short
+ * The packed buffer is the concatenation of up to five segments, in this order, each beginning
+ * at a multiple of 8 bytes (gaps are zero): codes, scale, zero, table, table_scale. The README's
+ * "Packed layout" gives the bytes; in short
  *     codes  one LSB-first bit stream per stacked matrix, row-major; each matrix starts at a byte
  *     scale  one value per region in region order
  *     zero   one LSB-first stream of b-bit two's complement zero points, region order (asym only)
- *     table  2^b entries per group, group order
+ *     table  2^b entries per group, group order: f32, f16, bf16 or, with lut=int8, int8_t in
+ *            -127..127, ascending over the entries in use, then zeros
+ *     table_scale  lut=int8: one scale per group (store=); an entry's value is the f32 product
+ *            scale * entry. Integer kernels read both as they lie; table g of a uint8_t *packed:
+ *                const int8_t *entry = (const int8_t *)packed + layout.table.offset + (g << bits);
+ *                memcpy(&scale, packed + layout.table_scale.offset + 4 * g, 4);    store=f32
  * Regions are numbered matrix by matrix; inside a matrix channel by channel; inside a channel
  * block by block. A last block or group may be short. f16 and bf16 have codes only: the
  * 16-bit values, little-endian.
@@ -34,11 +39,12 @@ extern "C" {
 typedef struct quant_segment {
     size_t offset; /* in bytes from the start of the packed buffer */
     size_t bytes;  /* 0: the scheme has no such segment */
-    size_t count;  /* codes: elements; scale, zero: regions; table: entries of all tables */
+    size_t count;  /* codes: elements; scale, zero, table_scale: regions; table: entries of
+                      all tables */
 } quant_segment;
 
 typedef struct quant_layout {
-    quant_segment codes, scale, zero, table;
+    quant_segment codes, scale, zero, table, table_scale;
     size_t bytes;        /* of the whole buffer, gaps included: the capacity that encode needs */
     size_t stored_bytes; /* sum of the segments without gaps: what "bytes" means in every report */
     double bits_per_weight; /* 8 * stored_bytes / elements; 0 for an empty tensor */

@@ -6,12 +6,14 @@
  *         find a nearer entry lower the sum by a share of second order: the prediction is an upper
  *         bound up to rounding.
  * unique: only what rounding adds.
+ * lut=int8: the error of the table itself, which no short formula knows once codes collide.
  * uniform: the grid lowest + k (highest - lowest)/(2^b - 1) on the group's histogram. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "quant/codebook_table.h"
 #include "quant/error_model.h"
 #include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
@@ -48,6 +50,13 @@ static double rounding_error(quant_store store, const quant_points *p, const dou
         sum += n * (stored - entry[j]) * (stored - entry[j]);
     }
     return isfinite(sum) ? sum : INFINITY;
+}
+
+static double int8_error(const quant_scheme *s, const quant_points *p, void *work)
+{
+    quant_codebook table;
+    quant_status status = quant_codebook_choose(s, p, work, &table);
+    return status == QUANT_OK ? quant_codebook_error(p, &table) : -(double)status;
 }
 
 static double table_error(const quant_scheme *s, const quant_points *p, void *work)
@@ -98,13 +107,14 @@ static double region_error(const task *t, uint64_t r, char *scratch)
     float *gathered = (float *)(void *)(scratch + 2 * t->column);
     void *work = scratch + 3 * t->column;
     const float *x = quant_region_values(t->regions, r, t->w, gathered);
-    if (t->scheme->mode == QUANT_MODE_UNIFORM) {
+    bool int8 = t->scheme->table_store == QUANT_STORE_I8;
+    if (t->scheme->mode == QUANT_MODE_UNIFORM && !int8) {
         return uniform_error(t->scheme, x, n);
     }
     double *value = (double *)(void *)scratch, *weight = (double *)(void *)(scratch + t->column);
     quant_points p = {value, weight, 0};
     p.n = quant_points_collapse_run(x, NULL, n, work, value, weight);
-    return table_error(t->scheme, &p, work);
+    return int8 ? int8_error(t->scheme, &p, work) : table_error(t->scheme, &p, work);
 }
 
 /* One scratch a thread, all from the calling thread. */
@@ -131,7 +141,7 @@ static quant_status add_regions(quant_context *ctx, const task *t, double *error
         if (t->sse[r] < 0) {
             quant_status s = (quant_status)(int)-t->sse[r];
             return quant_fail(ctx, s, s == QUANT_ESCALE
-                              ? "table entry: expected to fit its storage type, found overflow"
+                              ? "table: expected to fit its storage type, found overflow"
                               : "mode=unique: expected at most %d distinct values in a group, "
                                 "found more", 1 << t->scheme->bits);
         }
@@ -144,13 +154,11 @@ quant_status quant_predict_codebook(quant_context *ctx, const quant_scheme *sche
                                     const quant_regions *regions, const float *w, double *error)
 {
     task t = {scheme, regions, w, (size_t)quant_region_most(regions), 0, 0, NULL};
-    size_t collapse = quant_points_work_bytes(t.most);
-    size_t cluster = quant_kmeans1d_work_bytes(t.most, (size_t)1 << scheme->bits);
-    if (collapse == 0 || cluster == 0 || t.most > SIZE_MAX / 64) {
+    t.work_bytes = quant_codebook_work_bytes(scheme, t.most);
+    if (t.work_bytes == 0 || t.most > SIZE_MAX / 64) {
         return quant_fail(ctx, QUANT_EOVERFLOW, "group: %zu elements do not fit in memory", t.most);
     }
     t.column = aligned(t.most * sizeof(double));
-    t.work_bytes = collapse > cluster ? collapse : cluster;
     t.sse = quant_alloc(ctx, (size_t)regions->count, sizeof *t.sse);
     if (!t.sse) {
         return QUANT_ENOMEM;

@@ -22,6 +22,9 @@ typedef struct scheme_row {
     quant_store store;
 } scheme_row;
 
+/* The default of store= depends on options that may follow. */
+#define UNSAID ((quant_store)99)
+
 #define INT_BITS "2,3,4,8"
 #define LUT_BITS "1,2,3,4,6,8"
 static const scheme_row schemes[] = {
@@ -30,15 +33,15 @@ static const scheme_row schemes[] = {
     {"bf16", "bfloat16, element by element", "", "bf16", "", "bf16", QUANT_FAMILY_FLOAT,
      QUANT_PER_TENSOR, 0, QUANT_STORE_BF16},
     {"intB:tensor", "linear codes, one scale for the tensor", INT_BITS, "int", "tensor",
-     "int8:tensor", QUANT_FAMILY_LINEAR, QUANT_PER_TENSOR, 0, QUANT_STORE_F32},
+     "int8:tensor", QUANT_FAMILY_LINEAR, QUANT_PER_TENSOR, 0, UNSAID},
     {"intB:channel", "linear codes, one scale per channel", INT_BITS, "int", "channel",
-     "int8:channel", QUANT_FAMILY_LINEAR, QUANT_PER_CHANNEL, 0, QUANT_STORE_F32},
+     "int8:channel", QUANT_FAMILY_LINEAR, QUANT_PER_CHANNEL, 0, UNSAID},
     {"intB:block=N", "linear codes, one scale per N weights of a channel", INT_BITS, "int", "block",
-     "int4:block=32", QUANT_FAMILY_LINEAR, QUANT_PER_BLOCK, 32, QUANT_STORE_F32},
+     "int4:block=32", QUANT_FAMILY_LINEAR, QUANT_PER_BLOCK, 32, UNSAID},
     {"lutB:tensor", "codebook, one table of 2^B entries for the tensor", LUT_BITS, "lut", "tensor",
-     "lut4:tensor", QUANT_FAMILY_CODEBOOK, QUANT_PER_TENSOR, 0, QUANT_STORE_F32},
+     "lut4:tensor", QUANT_FAMILY_CODEBOOK, QUANT_PER_TENSOR, 0, UNSAID},
     {"lutB:group=N", "codebook, one table per N consecutive channels", LUT_BITS, "lut", "group",
-     "lut4:group=32", QUANT_FAMILY_CODEBOOK, QUANT_PER_GROUP, 32, QUANT_STORE_F32},
+     "lut4:group=32", QUANT_FAMILY_CODEBOOK, QUANT_PER_GROUP, 32, UNSAID},
 };
 enum { SCHEMES = sizeof schemes / sizeof *schemes };
 
@@ -77,15 +80,23 @@ static const scheme_row *find_row(const char *text, quant_scheme *s)
             s->granularity = schemes[i].granularity;
             s->bits = (int)bits;
             s->size = (uint32_t)size;
-            s->percentile = 100.0;
-            bool codebook = s->family == QUANT_FAMILY_CODEBOOK;
-            s->table_store = codebook ? QUANT_STORE_F16 : QUANT_STORE_F32;
-            s->store = s->family == QUANT_FAMILY_FLOAT ? schemes[i].store
-                                                       : quant_scheme_default_store(s);
+            quant_scheme_defaults(s);
+            s->store = schemes[i].store;
             return &schemes[i];
         }
     }
     return NULL;
+}
+
+static quant_status refuse_option(quant_context *ctx, const char *text)
+{
+    char keys[96] = "";
+    const quant_scheme_option *row;
+    for (int i = 0; (row = quant_scheme_option_row(i)) != NULL; i++) {
+        size_t used = strlen(keys);
+        snprintf(keys + used, sizeof keys - used, "%s%s", i ? ", " : "", row->key);
+    }
+    return quant_fail(ctx, QUANT_ESCHEME, "option '%s': expected one of %s", text, keys);
 }
 
 static quant_status parse_option(quant_context *ctx, char *text, quant_scheme *s, unsigned *seen)
@@ -106,14 +117,13 @@ static quant_status parse_option(quant_context *ctx, char *text, quant_scheme *s
             return quant_fail(ctx, QUANT_ESCHEME, "option %s: given twice", text);
         }
         *seen |= 1u << i;
-        if (!row->read(s, value ? value : "")) {
+        if (!quant_scheme_option_read(row, s, value ? value : "")) {
             return quant_fail(ctx, QUANT_ESCHEME, "option %s: expected %s, found '%s'", text,
                               row->values, value ? value : "");
         }
         return QUANT_OK;
     }
-    return quant_fail(ctx, QUANT_ESCHEME, "option '%s': expected one of axis, stack, asym, scale, "
-                      "range, store, lut, mode", text);
+    return refuse_option(ctx, text);
 }
 
 /* Combinations that would silently mean nothing. */
@@ -124,6 +134,9 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
     }
     if (s->granularity == QUANT_PER_TENSOR && s->axis != 0) {
         return quant_fail(ctx, QUANT_ESCHEME, "axis: a scheme per tensor has no channel axis");
+    }
+    if (s->store != UNSAID && s->family == QUANT_FAMILY_CODEBOOK && !quant_scheme_has_scales(s)) {
+        return quant_fail(ctx, QUANT_ESCHEME, "store: a codebook has scales with lut=int8 only");
     }
     return QUANT_OK;
 }
@@ -155,6 +168,7 @@ quant_status quant_scheme_parse(quant_context *ctx, const char *text, quant_sche
         QUANT_TRY(parse_option(ctx, option, &s, &seen));
     }
     QUANT_TRY(check_whole(ctx, &s));
+    s.store = s.store == UNSAID ? quant_scheme_default_store(&s) : s.store;
     *scheme = s;
     return QUANT_OK;
 }
@@ -183,7 +197,7 @@ void quant_scheme_print(const quant_scheme *s, char text[QUANT_SCHEME_TEXT])
     const quant_scheme_option *option;
     for (int i = 0; (option = quant_scheme_option_row(i)) != NULL; i++) {
         bool takes = option->families & 1 << s->family;
-        if (takes && option->write(s, value, sizeof value)) {
+        if (takes && quant_scheme_option_write(option, s, value, sizeof value)) {
             at += snprintf(text + at, QUANT_SCHEME_TEXT - (size_t)at, ",%s%s%s", option->key,
                            value[0] ? "=" : "", value);
         }
@@ -206,14 +220,15 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
                     (unsigned)s->range <= QUANT_RANGE_FULL &&
                     (unsigned)s->rule <= QUANT_SCALE_PERCENTILE &&
                     (unsigned)s->store <= QUANT_STORE_BF16 &&
-                    (unsigned)s->table_store <= QUANT_STORE_BF16 &&
+                    (unsigned)s->table_store <= QUANT_STORE_I8 &&
                     (unsigned)s->mode <= QUANT_MODE_UNIQUE;
     const scheme_row *row = in_range ? row_of(s) : NULL;
     bool fits = in_range && bits_fit(s) && row->family == s->family &&
                 row->granularity == s->granularity && (row->size > 0) == (s->size > 0) &&
                 s->axis >= -QUANT_SCHEME_AXES && s->axis < QUANT_SCHEME_AXES && s->stack >= 0 &&
                 s->stack <= QUANT_SCHEME_AXES && s->percentile > 0.0 && s->percentile <= 100.0 &&
-                (s->family != QUANT_FAMILY_FLOAT || s->store != QUANT_STORE_F32);
+                (s->family != QUANT_FAMILY_FLOAT || s->store != QUANT_STORE_F32) &&
+                (s->family == QUANT_FAMILY_CODEBOOK || s->table_store == QUANT_STORE_F32);
     return fits ? QUANT_OK
                 : quant_fail(ctx, QUANT_ESCHEME, "scheme: expected one that quant_scheme_parse "
                              "filled, found other values");
@@ -244,10 +259,9 @@ const char *quant_scheme_default_list(void)
 
 bool quant_scheme_widen(quant_scheme *s)
 {
-    quant_store *store = s->family == QUANT_FAMILY_LINEAR     ? &s->store
-                         : s->family == QUANT_FAMILY_CODEBOOK ? &s->table_store
-                                                              : NULL;
-    if (!store || *store == QUANT_STORE_F32) {
+    bool table = s->family == QUANT_FAMILY_CODEBOOK && s->table_store != QUANT_STORE_I8;
+    quant_store *store = table ? &s->table_store : &s->store;
+    if (s->family == QUANT_FAMILY_FLOAT || *store == QUANT_STORE_F32) {
         return false;
     }
     *store = QUANT_STORE_F32;

@@ -53,7 +53,12 @@ typedef enum quant_scale_rule {
 } quant_scale_rule;
 
 /* Element type of stored scales and tables. */
-typedef enum quant_store { QUANT_STORE_F32, QUANT_STORE_F16, QUANT_STORE_BF16 } quant_store;
+typedef enum quant_store {
+    QUANT_STORE_F32,
+    QUANT_STORE_F16,
+    QUANT_STORE_BF16,
+    QUANT_STORE_I8 /* tables only: entries in -127..127 times one scale per table */
+} quant_store;
 
 /* How a codebook's table is found. */
 typedef enum quant_codebook_mode {
@@ -75,7 +80,7 @@ typedef struct quant_scheme {
     quant_range range;
     quant_scale_rule rule;
     double percentile;               /* of |w|, (0, 100]; 100 unless rule is PERCENTILE */
-    quant_store store;               /* scales; for f16 and bf16 the element type */
+    quant_store store;               /* scales; for f16 and bf16 the element type; F32 if none */
     quant_store table_store;         /* codebook entries */
     quant_codebook_mode mode;
 } quant_scheme;

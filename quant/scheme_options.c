@@ -2,19 +2,39 @@
 /* scheme_options.c - the options of a scheme string, one row each. */
 #include "quant/scheme_options.h"
 
+#include <assert.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const range_words[] = {"narrow", "half", "full", NULL};
 static const char *const store_words[] = {"f32", "f16", "bf16", NULL};
+static const char *const table_words[] = {"f32", "f16", "bf16", "int8", NULL};
 static const char *const mode_words[] = {"kmeans", "uniform", "unique", NULL};
 
+bool quant_scheme_has_scales(const quant_scheme *s)
+{
+    return s->family == QUANT_FAMILY_LINEAR ||
+           (s->family == QUANT_FAMILY_CODEBOOK && s->table_store == QUANT_STORE_I8);
+}
 
 quant_store quant_scheme_default_store(const quant_scheme *s)
 {
     return s->family == QUANT_FAMILY_LINEAR && s->bits < 8 ? QUANT_STORE_F16 : QUANT_STORE_F32;
+}
+
+void quant_scheme_defaults(quant_scheme *s)
+{
+    bool codebook = s->family == QUANT_FAMILY_CODEBOOK;
+    s->axis = s->stack = 0;
+    s->asymmetric = false;
+    s->range = QUANT_RANGE_NARROW;
+    s->rule = QUANT_SCALE_ABSMAX;
+    s->percentile = 100.0;
+    s->table_store = codebook ? QUANT_STORE_F16 : QUANT_STORE_F32;
+    s->mode = QUANT_MODE_KMEANS;
 }
 
 bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *value)
@@ -25,17 +45,6 @@ bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *v
     }
     *value = strtol(text, &end, 10);
     return *end == '\0' && end != text && *value >= lowest && *value <= highest;
-}
-
-static bool parse_word(const char *const *words, const char *text, int *index)
-{
-    for (int i = 0; words[i]; i++) {
-        if (strcmp(words[i], text) == 0) {
-            *index = i;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* ---- options: a reader of the value, a writer that says whether it is a default ---- */
@@ -150,84 +159,70 @@ static bool write_scale(const quant_scheme *s, char *v, size_t n)
     return s->rule != QUANT_SCALE_ABSMAX;
 }
 
-static bool read_range(quant_scheme *s, const char *v)
-{
-    int i;
-    bool ok = parse_word(range_words, v, &i);
-    s->range = ok ? (quant_range)i : s->range;
-    return ok;
-}
-
-static bool write_range(const quant_scheme *s, char *v, size_t n)
-{
-    snprintf(v, n, "%s", range_words[s->range]);
-    return s->range != QUANT_RANGE_NARROW;
-}
-
-static bool read_store(quant_scheme *s, const char *v)
-{
-    int i;
-    bool ok = parse_word(store_words, v, &i);
-    s->store = ok ? (quant_store)i : s->store;
-    return ok;
-}
-
-static bool write_store(const quant_scheme *s, char *v, size_t n)
-{
-    snprintf(v, n, "%s", store_words[s->store]);
-    return s->store != quant_scheme_default_store(s);
-}
-
-static bool read_lut(quant_scheme *s, const char *v)
-{
-    int i;
-    bool ok = parse_word(store_words, v, &i);
-    s->table_store = ok ? (quant_store)i : s->table_store;
-    return ok;
-}
-
-static bool write_lut(const quant_scheme *s, char *v, size_t n)
-{
-    snprintf(v, n, "%s", store_words[s->table_store]);
-    return s->table_store != QUANT_STORE_F16;
-}
-
-static bool read_mode(quant_scheme *s, const char *v)
-{
-    int i;
-    bool ok = parse_word(mode_words, v, &i);
-    s->mode = ok ? (quant_codebook_mode)i : s->mode;
-    return ok;
-}
-
-static bool write_mode(const quant_scheme *s, char *v, size_t n)
-{
-    snprintf(v, n, "%s", mode_words[s->mode]);
-    return s->mode != QUANT_MODE_KMEANS;
-}
-
 enum { LINEAR = 1 << QUANT_FAMILY_LINEAR, CODEBOOK = 1 << QUANT_FAMILY_CODEBOOK };
 
+#define WORDS(words, member) NULL, NULL, words, offsetof(quant_scheme, member)
+#define FUNCTIONS(name) read_##name, write_##name, NULL, 0
 static const quant_scheme_option options[] = {
     {"axis", "channel axis of one matrix; negative counts from the end", "0 (default), 1, -1 ...",
-     LINEAR | CODEBOOK, read_axis, write_axis},
+     LINEAR | CODEBOOK, FUNCTIONS(axis)},
     {"stack", "leading axes that index independent matrices (at most rank - 2)",
-     "0 (default), 1 ...", LINEAR | CODEBOOK, read_stack, write_stack},
+     "0 (default), 1 ...", LINEAR | CODEBOOK, FUNCTIONS(stack)},
     {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR,
-     read_asym, write_asym},
-    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR, read_scale,
-     write_scale},
-    {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR, read_range,
-     write_range},
-    {"store", "type of stored scales", "f32 (default at 8 bits), f16 (default below), bf16", LINEAR,
-     read_store, write_store},
-    {"lut", "type of table entries", "f16 (default), bf16, f32", CODEBOOK, read_lut, write_lut},
+     FUNCTIONS(asym)},
+    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR,
+     FUNCTIONS(scale)},
+    {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR,
+     WORDS(range_words, range)},
+    {"store", "type of stored scales; a codebook has them with lut=int8",
+     "f32 (default at 8 bits), f16 (default below), bf16", LINEAR | CODEBOOK,
+     WORDS(store_words, store)},
+    {"lut", "type of table entries; int8: times one scale per table",
+     "f16 (default), bf16, f32, int8", CODEBOOK, WORDS(table_words, table_store)},
     {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique", CODEBOOK,
-     read_mode, write_mode},
+     WORDS(mode_words, mode)},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
 const quant_scheme_option *quant_scheme_option_row(int i)
 {
     return i >= 0 && i < (int)OPTIONS ? &options[i] : NULL;
+}
+
+static_assert(sizeof(quant_range) == sizeof(unsigned) && sizeof(quant_store) == sizeof(unsigned) &&
+                  sizeof(quant_codebook_mode) == sizeof(unsigned),
+              "word options are read and written as unsigned");
+
+static unsigned word_index(const quant_scheme *s, size_t field)
+{
+    unsigned index;
+    memcpy(&index, (const char *)s + field, sizeof index);
+    return index;
+}
+
+bool quant_scheme_option_read(const quant_scheme_option *row, quant_scheme *s, const char *value)
+{
+    if (!row->words) {
+        return row->read(s, value);
+    }
+    for (unsigned i = 0; row->words[i]; i++) {
+        if (strcmp(row->words[i], value) == 0) {
+            memcpy((char *)s + row->field, &i, sizeof i);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool quant_scheme_option_write(const quant_scheme_option *row, const quant_scheme *s, char *value,
+                               size_t n)
+{
+    if (!row->words) {
+        return row->write(s, value, n);
+    }
+    quant_scheme plain = *s;
+    quant_scheme_defaults(&plain);
+    plain.store = quant_scheme_default_store(s);
+    snprintf(value, n, "%s", row->words[word_index(s, row->field)]);
+    return word_index(s, row->field) != word_index(&plain, row->field);
 }

@@ -7,6 +7,8 @@
 
 #include "quant/scheme.h"
 
+/* An option is either a pair of functions or one word of a list: the field at byte `field` of a
+ * scheme, an enumeration, is the index of the word. */
 typedef struct quant_scheme_option {
     const char *key;
     const char *meaning;
@@ -14,12 +16,28 @@ typedef struct quant_scheme_option {
     int families; /* bit 1 << family for each that takes it */
     bool (*read)(quant_scheme *s, const char *value); /* "" when no value was given */
     bool (*write)(const quant_scheme *s, char *value, size_t n); /* false: a default, leave out */
+    const char *const *words; /* NULL-terminated; then read and write are NULL */
+    size_t field;
 } quant_scheme_option;
+
+/* Read the value of an option into s; false when it is none of its values. */
+bool quant_scheme_option_read(const quant_scheme_option *row, quant_scheme *s, const char *value);
+
+/* The value as text, "" when the option has none; false when it is the default, left out. */
+bool quant_scheme_option_write(const quant_scheme_option *row, const quant_scheme *s, char *value,
+                               size_t n);
+
+/* Every option at its default, but store=, whose default depends on the others. */
+void quant_scheme_defaults(quant_scheme *s);
 
 /* Row i in canonical order; NULL past the end. */
 const quant_scheme_option *quant_scheme_option_row(int i);
 
-/* Default of store=: f32 for 8-bit scales, f16 below. */
+/* True when the scheme stores scales: what store= is about. */
+bool quant_scheme_has_scales(const quant_scheme *s);
+
+/* Default of store=: f32 for scales of 8-bit codes or entries, and where there are none; f16 for
+ * scales below 8 bits. */
 quant_store quant_scheme_default_store(const quant_scheme *s);
 
 /* percent, in (0, 100], as *digits / *unit: what was written, where the double is only near it.

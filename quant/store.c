@@ -16,6 +16,7 @@ static const store_row rows[] = {
     [QUANT_STORE_F32] = {"f32", 4, 0x1p-126f},
     [QUANT_STORE_F16] = {"f16", 2, 0x1p-14f},
     [QUANT_STORE_BF16] = {"bf16", 2, 0x1p-126f},
+    [QUANT_STORE_I8] = {"int8", 1, 1.0f}, /* size and name only: its values need a scale */
 };
 
 size_t quant_store_bytes(quant_store s)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store.h - scales and table entries in their storage type; not installed. */
+/* store.h - scales and table entries in their storage type; not installed. QUANT_STORE_I8 has a
+ * size and a name here and nothing else. */
 #ifndef QUANT_STORE_H
 #define QUANT_STORE_H
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/store.h"
 #include "tests/test.h"
 
 draw draw_begin(const char *word, uint64_t k)
@@ -118,7 +119,12 @@ quant_scheme draw_codebook(draw *d, const quant_shape *shape)
         snprintf(head, sizeof head, "lut%d:group=%d,axis=%d", b, (int)draw_int(d, 1, 9),
                  draw_axis(d, shape, stack));
     }
-    snprintf(text, sizeof text, "%s,stack=%d,lut=%s", head, stack, stores[draw_int(d, 0, 2)]);
+    const char *store = stores[draw_int(d, 0, 2)];
+    if (draw_int(d, 0, 3) == 0) {
+        snprintf(text, sizeof text, "%s,stack=%d,lut=int8,store=%s", head, stack, store);
+    } else {
+        snprintf(text, sizeof text, "%s,stack=%d,lut=%s", head, stack, store);
+    }
     quant_scheme s;
     CU_ASSERT_EQUAL_FATAL(quant_scheme_parse(NULL, text, &s), QUANT_OK);
     return s;
@@ -141,4 +147,19 @@ uint8_t *encode_new(quant_context *ctx, quant_scheme *s, const quant_shape *shap
     return status == QUANT_ESCALE && quant_scheme_widen(s)
                ? encode_new(ctx, s, shape, w, layout, info)
                : NULL;
+}
+
+void table_load(const quant_scheme *s, const uint8_t *packed, const quant_layout *l, uint64_t r,
+                float *table)
+{
+    size_t entries = (size_t)1 << s->bits;
+    const uint8_t *segment = packed + l->table.offset;
+    if (s->table_store != QUANT_STORE_I8) {
+        quant_store_load(s->table_store, segment, r * entries, entries, table);
+        return;
+    }
+    float scale = quant_store_get(s->store, packed + l->table_scale.offset, r);
+    for (size_t i = 0; i < entries; i++) {
+        table[i] = scale * (float)((const int8_t *)segment)[r * entries + i];
+    }
 }

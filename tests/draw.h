@@ -43,4 +43,8 @@ quant_scheme draw_codebook(draw *d, const quant_shape *shape);
 uint8_t *encode_new(quant_context *ctx, quant_scheme *s, const quant_shape *shape,
                     const float *w, quant_layout *layout, quant_encode_info *info);
 
+/* What the 2^bits codes of table r stand for, read from the buffer as its layout is documented. */
+void table_load(const quant_scheme *s, const uint8_t *packed, const quant_layout *l, uint64_t r,
+                float *table);
+
 #endif

@@ -79,7 +79,11 @@ void dice_scheme(dice *d, const quant_shape *shape, char text[QUANT_SCHEME_TEXT]
     append(text, "lut%c:", "123468"[dice_roll(d, 6)]);
     append(text, kind == 0 ? "tensor" : "group=%u", size);
     dice_axes(d, kind, shape->rank, stack, text);
-    append(text, ",lut=%s", stores[dice_roll(d, 3)]);
+    if (dice_roll(d, 3) == 0) {
+        append(text, ",lut=int8,store=%s", stores[dice_roll(d, 3)]);
+    } else {
+        append(text, ",lut=%s", stores[dice_roll(d, 3)]);
+    }
 }
 
 void dice_fill(dice *d, size_t n, float *w)

@@ -201,7 +201,8 @@ static void encoding_is_a_projection(void)
         draw d = draw_begin("lut projection", k);
         drawn_tensor t = draw_tensor(&d);
         quant_scheme s = draw_codebook(&d, &t.shape);
-        s.table_store = QUANT_STORE_F16;
+        s.table_store = QUANT_STORE_F16; /* of int8 another scale may fit the values no worse */
+        s.store = QUANT_STORE_F32;
         quant_layout l;
         float *y = malloc(t.n * sizeof *y), *z = malloc(t.n * sizeof *z);
         uint8_t *p = encode_new(NULL, &s, &t.shape, t.w, &l, NULL), *q = NULL;
@@ -224,7 +225,7 @@ static bool is_canonical(const quant_scheme *s, const float *w, size_t n, const 
     float table[256];
     bool used[256] = {false};
     size_t entries = (size_t)1 << s->bits, kept = 0;
-    quant_store_load(s->table_store, packed + l->table.offset, 0, entries, table);
+    table_load(s, packed, l, 0, table);
     for (size_t i = 0; i < n; i++) {
         size_t at = i * (size_t)s->bits, code = packed[at / 8] | (size_t)packed[at / 8 + 1] << 8;
         code = code >> at % 8 & (entries - 1);
@@ -252,14 +253,16 @@ static void tables_are_canonical(void)
 {
     static const char *const texts[] = {"lut1:tensor", "lut2:tensor,lut=bf16", "lut3:tensor",
                                         "lut4:tensor,mode=uniform", "lut6:tensor,lut=bf16",
-                                        "lut8:tensor", "lut4:tensor,lut=f32"};
+                                        "lut8:tensor", "lut4:tensor,lut=f32",
+                                        "lut3:tensor,lut=int8,store=f16", "lut4:tensor,lut=int8",
+                                        "lut8:tensor,lut=int8"};
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         draw d = draw_begin("canonical", k);
         size_t n = (size_t)draw_int(&d, 1, MOST);
         float w[MOST];
         draw_weights(&d, w, 1, n);
         quant_shape shape = {1, {n}};
-        quant_scheme s = scheme_of(texts[draw_int(&d, 0, 6)]);
+        quant_scheme s = scheme_of(texts[draw_int(&d, 0, 9)]);
         quant_layout l;
         uint8_t *p = encode_new(NULL, &s, &shape, w, &l, NULL);
         bool ok = p && is_canonical(&s, w, n, p, &l);

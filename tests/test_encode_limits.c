@@ -22,7 +22,7 @@ static const char *const every[] = {
     "int4:block=32", "int3:block=5,axis=-1", "int2:channel,range=full", "int4:block=7,scale=mse",
     "int8:tensor,scale=percentile:99", "int4:channel,range=half,asym=", "lut4:group=32",
     "lut1:tensor", "lut2:group=3,axis=1,mode=uniform", "lut8:group=1", "lut6:tensor,lut=f32",
-    "lut3:group=2,stack=1", "int8:tensor,stack=1",
+    "lut3:group=2,stack=1", "int8:tensor,stack=1", "lut4:group=4,lut=int8", "lut8:tensor,lut=int8",
 };
 enum { EVERY = sizeof every / sizeof *every };
 
@@ -234,6 +234,7 @@ static void layouts_by_hand(void)
         {"int4:block=32", 105, 5 * 2 * 2, 0, 0, 112 + 20},
         {"int3:block=4,asym", 79, 5 * 11 * 2, 21, 0, 80 + 112 + 21},
         {"lut4:group=2", 105, 0, 0, 3 * 16 * 2, 112 + 96},
+        {"lut4:group=2,lut=int8", 105, 0, 0, 3 * 16, 112 + 48 + 3 * 4},
         {"f16", 420, 0, 0, 0, 420},
     };
     quant_shape shape = {2, {5, 42}};
@@ -246,7 +247,8 @@ static void layouts_by_hand(void)
         CU_ASSERT_EQUAL(l.zero.bytes, rows[i].zero);
         CU_ASSERT_EQUAL(l.table.bytes, rows[i].table);
         CU_ASSERT_EQUAL(l.bytes, rows[i].all);
-        size_t sum = rows[i].codes + rows[i].scale + rows[i].zero + rows[i].table;
+        size_t sum = rows[i].codes + rows[i].scale + rows[i].zero + rows[i].table +
+                     l.table_scale.bytes;
         CU_ASSERT_EQUAL(l.stored_bytes, sum);
         CU_ASSERT_DOUBLE_EQUAL(l.bits_per_weight, 8.0 * (double)sum / 210, 1e-12);
     }

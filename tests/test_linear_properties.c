@@ -24,7 +24,9 @@ typedef struct subject {
 
 static subject begin(draw *d)
 {
-    subject c = {draw_tensor(d), {0}, {{0}, {0}, {0}, {0}, 0, 0, 0}, {0}, NULL, NULL};
+    subject c;
+    memset(&c, 0, sizeof c);
+    c.t = draw_tensor(d);
     c.s = draw_linear(d, &c.t.shape);
     return c;
 }

@@ -119,6 +119,8 @@ static const struct {
              {"int2:channel,store=bf16", "int2:channel,store=f32", 3.4e38f, true},
              {"lut4:tensor", "lut4:tensor,lut=f32", 70000.0f, true},
              {"lut2:group=1,lut=bf16", "lut2:group=1,lut=f32", 3.4e38f, true},
+             {"lut1:tensor,lut=int8,store=f16", "lut1:tensor,lut=int8", 1e8f, true},
+             {"lut4:tensor,lut=int8,store=f16", "lut4:tensor,store=f16,lut=int8", 7e6f, false},
              {"f16", NULL, 70000.0f, false},
              {"f16", "f16", 65519.0f, false},
              {"bf16", "bf16", 1e38f, false}};

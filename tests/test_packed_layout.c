@@ -15,7 +15,7 @@
 /* Where the text with the first ```c block is. */
 #define LAYOUT_TEXT "README.md"
 
-enum { PARTS = 4, MOST_LINES = 40, TENSORS = 400, MOST_ELEMENTS = 2048 };
+enum { PARTS = 5, MOST_LINES = 40, TENSORS = 400, MOST_ELEMENTS = 2048 };
 
 /* Reads cases (parameters, shape, four parts) from stdin, writes floats to stdout. */
 static const char driver[] =
@@ -24,24 +24,25 @@ static const char driver[] =
     "#include <stdlib.h>\n"
     "int main(void)\n"
     "{\n"
-    "    int32_t head[8];\n"
-    "    uint64_t dim[8], size[4], n;\n"
+    "    int32_t head[9];\n"
+    "    uint64_t dim[8], size[5], n;\n"
     "    while (fread(head, sizeof head, 1, stdin) == 1) {\n"
-    "        uint8_t *part[4];\n"
-    "        params q = {head[0], head[1], head[2], head[3], head[4], head[5], head[6]};\n"
+    "        bytes part[5];\n"
+    "        params q;\n"
+    "        memcpy(&q, head, sizeof q);\n"
     "        if (fread(dim, sizeof dim, 1, stdin) != 1) return 1;\n"
-    "        for (int k = 0; k < 4; k++) {\n"
+    "        for (int k = 0; k < 5; k++) {\n"
     "            if (fread(&size[k], 8, 1, stdin) != 1) return 1;\n"
     "            part[k] = size[k] ? malloc(size[k]) : NULL;\n"
-    "            if (size[k] && fread(part[k], size[k], 1, stdin) != 1) return 1;\n"
+    "            if (size[k] && fread((void *)part[k], size[k], 1, stdin) != 1) return 1;\n"
     "        }\n"
     "        n = 1;\n"
-    "        for (int d = 0; d < head[7]; d++) n *= dim[d];\n"
+    "        for (int d = 0; d < head[8]; d++) n *= dim[d];\n"
     "        float *w = malloc(n * 4 + 1);\n"
-    "        decode(q, dim, head[7], (bytes[4]){part[0], part[1], part[2], part[3]}, w);\n"
+    "        decode(q, dim, head[8], part, w);\n"
     "        fwrite(w, 4, n, stdout);\n"
     "        free(w);\n"
-    "        for (int k = 0; k < 4; k++) free(part[k]);\n"
+    "        for (int k = 0; k < 5; k++) free((void *)part[k]);\n"
     "    }\n"
     "    return 0;\n"
     "}\n";
@@ -74,20 +75,21 @@ static void make_source(quant_context *ctx, const char *path, quant_pack_item *i
 
 static int store_number(quant_store s)
 {
-    return s == QUANT_STORE_F32 ? 32 : s == QUANT_STORE_F16 ? 16 : 0;
+    static const int numbers[] = {[QUANT_STORE_F32] = 32, [QUANT_STORE_F16] = 16,
+                                  [QUANT_STORE_BF16] = 0, [QUANT_STORE_I8] = 8};
+    return numbers[s];
 }
 
 /* The parameters that the text speaks of, from the scheme. */
 static void put_case(quant_context *ctx, FILE *to, quant_bank *bank, const quant_packed_tensor *t)
 {
     const quant_scheme *s = &t->scheme;
-    int32_t head[8] = {"fil"[s->family], s->bits, "tcbg"[s->granularity], (int32_t)s->size, s->axis,
-                       s->stack, store_number(s->family == QUANT_FAMILY_CODEBOOK ? s->table_store
-                                                                                 : s->store),
+    int32_t head[9] = {"fil"[s->family], s->bits, "tcbg"[s->granularity], (int32_t)s->size, s->axis,
+                       s->stack, store_number(s->store), store_number(s->table_store),
                        t->shape.rank};
     fwrite(head, sizeof head, 1, to);
     fwrite(t->shape.dim, sizeof t->shape.dim, 1, to);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < PARTS; k++) {
         uint64_t bytes = t->part[k] == SIZE_MAX ? 0 : quant_bank_tensor(bank, t->part[k])->bytes;
         unsigned char *raw = malloc(bytes + 1);
         if (bytes) {
@@ -143,7 +145,7 @@ static void scramble(quant_context *ctx, quant_bank *bank, const char *path)
         size_t bytes = (size_t)quant_bank_tensor(bank, i)->bytes;
         unsigned char *raw = malloc(bytes + 1);
         CHECK_OK(ctx, quant_bank_read_raw(ctx, bank, i, 0, bytes, raw));
-        for (size_t b = 0; b < bytes && list[i].dtype == QUANT_U8; b++) {
+        for (size_t b = 0; b < bytes && quant_dtype_bits(list[i].dtype) == 8; b++) {
             raw[b] = (unsigned char)dice_roll(&d, 256);
         }
         CHECK_OK(ctx, quant_safetensors_put(ctx, writer, i, 0, raw, bytes));

@@ -21,6 +21,8 @@ static void canonical_text_is_stable(void)
          "int2:tensor,scale=mse,range=full,store=bf16"},
         {"lut3:group", "lut3:group=32"},
         {"lut6:tensor,lut=f32,mode=uniform", "lut6:tensor,lut=f32,mode=uniform"},
+        {"lut4:group=32,store=f32,lut=int8", "lut4:group=32,lut=int8"},
+        {"lut4:tensor,lut=int8,store=f16", "lut4:tensor,store=f16,lut=int8"},
         {"int8:tensor,scale=percentile:100", "int8:tensor,scale=percentile:100"},
         {"int8:tensor,scale=percentile:0.000001", "int8:tensor,scale=percentile:0.000001"},
     };
@@ -80,6 +82,11 @@ static const char *const bad[][2] = {
     {"int8:channel,scale=percentile:nan", "percentile"},
     {"int8:channel,scale=best", "mse"},
     {"int8:channel,store=f8", "f16"},
+    {"int8:channel,store=int8", "expected f32"},
+    {"lut4:group=32,store=f16", "lut=int8 only"},
+    {"lut4:group=32,lut=f16,store=f32", "lut=int8 only"},
+    {"lut4:group=32,lut=int4", "expected f16"},
+    {"int8:channel,lut=int8", "does not take"},
     {"int8:channel,asym=1", "asym"},
     {"int8:channel,asym,asym", "twice"},
     {"int8:channel,", "option"},
@@ -146,6 +153,11 @@ static void widening_stores_f32(void)
     CU_ASSERT_TRUE(quant_scheme_widen(&s));
     quant_scheme_print(&s, text);
     CU_ASSERT_STRING_EQUAL(text, "lut4:group=8,lut=f32");
+    quant_scheme_parse(NULL, "lut4:group=8,lut=int8,store=bf16", &s);
+    CU_ASSERT_TRUE(quant_scheme_widen(&s));
+    quant_scheme_print(&s, text);
+    CU_ASSERT_STRING_EQUAL(text, "lut4:group=8,lut=int8");
+    CU_ASSERT_FALSE(quant_scheme_widen(&s));
     quant_scheme_parse(NULL, "f16", &s);
     CU_ASSERT_FALSE(quant_scheme_widen(&s));
 }

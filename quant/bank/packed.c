@@ -10,15 +10,19 @@ enum { COPY_BYTES = 1 << 20 };
 
 static quant_dtype dtype_of(quant_store store)
 {
-    return store == QUANT_STORE_F32 ? QUANT_F32 : store == QUANT_STORE_F16 ? QUANT_F16 : QUANT_BF16;
+    static const quant_dtype dtypes[] = {
+        [QUANT_STORE_F32] = QUANT_F32, [QUANT_STORE_F16] = QUANT_F16,
+        [QUANT_STORE_BF16] = QUANT_BF16, [QUANT_STORE_I8] = QUANT_I8};
+    return dtypes[store];
 }
 
 bool quant_packed_part(const quant_scheme *scheme, const quant_shape *shape,
                        const quant_layout *layout, int k, quant_part *part)
 {
-    static const char *const suffixes[QUANT_PARTS] = {".codes", ".scale", ".zero", ".table"};
+    static const char *const suffixes[QUANT_PARTS] = {".codes", ".scale", ".zero", ".table",
+                                                      ".table_scale"};
     const quant_segment *segments[QUANT_PARTS] = {&layout->codes, &layout->scale, &layout->zero,
-                                                  &layout->table};
+                                                  &layout->table, &layout->table_scale};
     const quant_segment *g = segments[k];
     if (k > 0 && g->bytes == 0) {
         return false;
@@ -28,7 +32,7 @@ bool quant_packed_part(const quant_scheme *scheme, const quant_shape *shape,
         part->suffix = "";
         part->dtype = dtype_of(scheme->store);
         part->shape = *shape;
-    } else if (k == 1) {
+    } else if (k == 1 || k == 4) {
         part->dtype = dtype_of(scheme->store);
         part->shape.dim[0] = g->count;
     } else if (k == 3) {

@@ -2,7 +2,8 @@
 /* packed.h - "quant.pack/1": quantized tensors in a safetensors file.
  *
  * For a tensor NAME: NAME.codes U8 [bytes], NAME.scale F32|F16|BF16 [regions], NAME.zero U8
- * [bytes], NAME.table F32|F16|BF16 [groups, 2^bits], as its scheme has them; f16 and bf16 schemes
+ * [bytes], NAME.table F32|F16|BF16|I8 [groups, 2^bits], NAME.table_scale F32|F16|BF16 [groups]
+ * beside an I8 table, as its scheme has them; f16 and bf16 schemes
  * keep NAME itself with that dtype and shape. Kept tensors are stored unchanged. __metadata__:
  * "schema" = "quant.pack/1" and, per quantized tensor, key "quant:NAME" with value
  * "SCHEME|DIM,DIM,...|DTYPE" (canonical scheme string, shape, source dtype). */
@@ -47,7 +48,7 @@ typedef struct quant_packed_tensor {
     quant_shape shape;
     quant_dtype source;   /* dtype of the tensor before encoding */
     quant_layout layout;
-    size_t part[4];       /* bank index of codes, scale, zero, table; SIZE_MAX when absent */
+    size_t part[5];       /* bank index of codes, scale, zero, table, table_scale; SIZE_MAX: none */
 } quant_packed_tensor;
 
 typedef struct quant_packed quant_packed;

@@ -7,7 +7,8 @@
 #include "quant/bank/packed.h"
 #include "quant/bank/safetensors_write.h"
 
-enum { QUANT_PARTS = 4 }; /* codes, scale, zero, table */
+/* codes, scale, zero, table, table_scale; bytes that hold a suffix or QUANT_PACK_KEY and a zero */
+enum { QUANT_PARTS = 5, QUANT_SUFFIX = 16 };
 #define QUANT_PACK_KEY "quant:"
 
 typedef struct quant_part {

@@ -120,7 +120,7 @@ static quant_status claim_part(quant_context *ctx, quant_packed *packed, const q
 
 static quant_status claim_parts(quant_context *ctx, quant_packed *packed, quant_packed_tensor *t)
 {
-    size_t room = strlen(t->name) + 8;
+    size_t room = strlen(t->name) + QUANT_SUFFIX;
     char *full = quant_alloc(ctx, room, 1);
     quant_status s = full ? QUANT_OK : QUANT_ENOMEM;
     for (int k = 0; k < QUANT_PARTS && s == QUANT_OK; k++) {
@@ -273,7 +273,7 @@ static quant_status read_part(quant_context *ctx, quant_bank *bank, size_t i,
                               const quant_part *part, unsigned char *to)
 {
     QUANT_TRY(quant_bank_read_raw(ctx, bank, i, 0, part->segment.bytes, to));
-    if (part->dtype == QUANT_U8) {
+    if (part->dtype == QUANT_U8 || part->dtype == QUANT_I8) {
         return QUANT_OK;
     }
     size_t bad = first_nonfinite(part->dtype, to, part->segment.bytes);

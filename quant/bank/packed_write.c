@@ -48,7 +48,7 @@ static quant_status check_item(pack *p, size_t k)
     }
     const quant_tensor *t = tensor_of(p, k);
     p->source_bytes += t->bytes;
-    p->text_room += strlen(t->name) * (QUANT_PARTS + 1) + 8 * (QUANT_PARTS + 1) + VALUE_BYTES;
+    p->text_room += (strlen(t->name) + QUANT_SUFFIX) * (QUANT_PARTS + 1) + VALUE_BYTES;
     p->items[k].escalated = false;
     if (item->keep) {
         return QUANT_OK;
@@ -69,7 +69,8 @@ static quant_status check_item(pack *p, size_t k)
  * Every scale rule gives s <= A for 2 bits and more, and table entries lie between the extremes. */
 static bool may_overflow(const quant_scheme *s, float absmax)
 {
-    quant_store store = s->family == QUANT_FAMILY_CODEBOOK ? s->table_store : s->store;
+    bool table = s->family == QUANT_FAMILY_CODEBOOK && s->table_store != QUANT_STORE_I8;
+    quant_store store = table ? s->table_store : s->store;
     return (store == QUANT_STORE_F16 && absmax >= 65504.0f) ||
            (store == QUANT_STORE_BF16 && absmax >= 0x1.fep127f);
 }
@@ -86,13 +87,8 @@ static quant_status try_item(pack *p, size_t k)
     }
     quant_status s = quant_encode(p->ctx, &item->scheme, shape, p->w, packed, bytes, NULL);
     quant_release(p->ctx, packed, bytes, 1);
-    if (s != QUANT_ESCALE || item->scheme.family == QUANT_FAMILY_FLOAT) {
+    if (s != QUANT_ESCALE || !quant_scheme_widen(&item->scheme)) {
         return s;
-    }
-    if (item->scheme.family == QUANT_FAMILY_CODEBOOK) {
-        item->scheme.table_store = QUANT_STORE_F32;
-    } else {
-        item->scheme.store = QUANT_STORE_F32;
     }
     item->escalated = true;
     return quant_encode_layout(p->ctx, &item->scheme, shape, &p->layouts[k]);

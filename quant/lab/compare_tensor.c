@@ -32,20 +32,6 @@ bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape)
     return axis != last || one_region;
 }
 
-/* The same scheme with room for larger scales or entries; false when it has none to give. */
-static bool escalate(quant_scheme *scheme)
-{
-    if (scheme->family == QUANT_FAMILY_LINEAR && scheme->store != QUANT_STORE_F32) {
-        scheme->store = QUANT_STORE_F32;
-        return true;
-    }
-    if (scheme->family == QUANT_FAMILY_CODEBOOK && scheme->table_store != QUANT_STORE_F32) {
-        scheme->table_store = QUANT_STORE_F32;
-        return true;
-    }
-    return false;
-}
-
 void lab_copy_free(lab_study *s, lab_copy *copy)
 {
     if (copy->packed) {
@@ -91,7 +77,7 @@ static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_s
 {
     copy->scheme = quant_scheme_for_shape(scheme, &t->info->shape);
     quant_status status = encode_once(s, t, copy, &cell->row);
-    if (status == QUANT_ESCALE && escalate(&copy->scheme)) {
+    if (status == QUANT_ESCALE && quant_scheme_widen(&copy->scheme)) {
         cell->row.escalated = true;
         status = encode_once(s, t, copy, &cell->row);
     }
