@@ -12,7 +12,9 @@
 #include "kernels/kernels.h"
 #include "quant/internal.h"
 
-enum { HEAD = 64, TILE_ROWS = 96, TILE_BYTES = 1 << 18 };
+/* Tiles have at most TILE_ROWS rows, and weights of about TILE_BYTES, which a second-level cache
+ * holds while the rows pass; FEW rows pass at once, and then only the tasks of threads matter. */
+enum { HEAD = 64, TILE_ROWS = 96, TILE_BYTES = 1 << 18, FEW = 6, FEW_COLUMNS = 16 * QK_PANEL };
 
 static const char magic[16] = "quant.gemm_s8/1";
 
@@ -173,9 +175,10 @@ static void run_tile(const product *g, size_t i, size_t m, size_t j, size_t n)
         return;
     }
     int32_t c[TILE_ROWS * QK_PANEL];
+    const size_t at_once = TILE_ROWS / m * QK_PANEL;
     t.c = c;
-    for (; n > 0; n -= t.n, j += t.n) { /* panel by panel */
-        t.n = t.ldc = min_size(n, QK_PANEL);
+    for (; n > 0; n -= t.n, j += t.n) {
+        t.n = t.ldc = min_size(n, at_once);
         t.panels = g->packed + g->p.panels + j * 4 * qk_gemm_groups(g->p.k);
         qk()->gemm_s8(&t);
         for (size_t r = 0; r < m; r++) {
@@ -184,11 +187,19 @@ static void run_tile(const product *g, size_t i, size_t m, size_t j, size_t n)
     }
 }
 
-/* Tiles of TILE_ROWS rows and of as many panels as a second-level cache holds. */
-static void run(const product *g, int threads)
+/* Columns of a tile, whole panels; the shape alone decides. */
+static size_t tile_columns(const product *g)
 {
     const size_t panel = QK_PANEL * 4 * qk_gemm_groups(g->p.k);
-    const size_t columns = QK_PANEL * (panel < TILE_BYTES ? TILE_BYTES / (panel + 1) + 1 : 1);
+    if (g->m <= FEW) {
+        return FEW_COLUMNS;
+    }
+    return QK_PANEL * (panel < TILE_BYTES ? TILE_BYTES / (panel + 1) + 1 : 1);
+}
+
+static void run(const product *g, int threads)
+{
+    const size_t columns = tile_columns(g);
     const size_t down = g->m / TILE_ROWS + (g->m % TILE_ROWS != 0);
     const size_t across = g->p.n / columns + (g->p.n % columns != 0);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
@@ -208,7 +219,7 @@ static int threads_for(quant_context *ctx, const product *g)
 quant_status quant_gemm_s8(quant_context *ctx, size_t m, const int8_t *a, const void *packed,
                            size_t bytes, int32_t *c)
 {
-    product g = {.m = m, .a = a, .packed = packed, .c = c};
+    product g = {.m = m, .a = a ? a : packed, .packed = packed, .c = c};
     QUANT_TRY(open_packed(ctx, m, packed, bytes, &g.p));
     if (m == 0 || g.p.n == 0) {
         return QUANT_OK;
@@ -253,7 +264,7 @@ static void sum_rows(const product *g, int64_t *sums)
 quant_status quant_gemm_s8_f32(quant_context *ctx, size_t m, const int8_t *a, const void *packed,
                                size_t bytes, const quant_gemm_scales *scales, float *y)
 {
-    product g = {.m = m, .a = a, .packed = packed, .scales = scales, .y = y};
+    product g = {.m = m, .a = a ? a : packed, .packed = packed, .scales = scales, .y = y};
     int64_t *sums = NULL;
     QUANT_TRY(open_packed(ctx, m, packed, bytes, &g.p));
     if (m == 0 || g.p.n == 0) {
