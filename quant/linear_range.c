@@ -86,7 +86,7 @@ static uint32_t magnitude_bits(float x)
 __extension__ typedef unsigned __int128 product; /* 14 digits times a count of 62 bits */
 
 /* ceil(percent n / 100) in integers: 99.9 is no double, and ceil(99.9 / 100.0 * 1000) is 1000. */
-static uint64_t rank_of(uint64_t n, double percent)
+uint64_t quant_percentile_rank(uint64_t n, double percent)
 {
     uint64_t digits, unit;
     quant_scheme_percent_decimals(percent, &digits, &unit);
@@ -99,7 +99,7 @@ static uint64_t rank_of(uint64_t n, double percent)
 float quant_magnitude_percentile(const float *x, uint64_t n, double percent)
 {
     static const int shifts[] = {20, 10, 0}, widths[] = {11, 10, 10};
-    uint64_t rank = rank_of(n, percent);
+    uint64_t rank = quant_percentile_rank(n, percent);
     uint32_t prefix = 0;
     for (int d = 0; d < 3; d++) {
         uint64_t histogram[2048] = {0};

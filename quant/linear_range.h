@@ -46,6 +46,9 @@ double quant_linear_bound(const quant_scheme *s);
 quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
                                      int threads);
 
+/* ceil(percent/100 n) in 1 .. n, of the decimal that was written. */
+uint64_t quant_percentile_rank(uint64_t n, double percent);
+
 /* Value of rank ceil(percent/100 * n), at least 1, of |x| in ascending order: exact. percent is
  * meant as the decimal of at most 12 places that was written: 99.9 of 1000 has rank 999. */
 float quant_magnitude_percentile(const float *x, uint64_t n, double percent);

@@ -11,6 +11,7 @@
  *   quant/encode.h    three calls: layout, encode, decode
  *   quant/fidelity.h  cosine, relative error, SQNR, MSE, max error in one pass
  *   quant/predict.h   the error of a scheme from a tensor's statistics
+ *   quant/observer.h  ranges and histograms of activations, and 8-bit grids for them
  *   quant/kmeans1d.h  globally optimal codebooks
  *   quant/gemm.h      products of 8-bit integer matrices, exact in 32 bits
  *   quant/random.h    counter-based random numbers
@@ -30,6 +31,7 @@
 #include "quant/encode.h"
 #include "quant/fidelity.h"
 #include "quant/predict.h"
+#include "quant/observer.h"
 #include "quant/kmeans1d.h"
 #include "quant/gemm.h"
 #include "quant/random.h"

@@ -20,6 +20,8 @@ typedef struct scheme_row {
     quant_granularity granularity;
     uint32_t size;          /* default of "=N"; 0: takes none */
     quant_store store;
+    int bits;               /* 0: in the name */
+    quant_activation_kind activations;
 } scheme_row;
 
 /* The default of store= depends on options that may follow. */
@@ -29,19 +31,23 @@ typedef struct scheme_row {
 #define LUT_BITS "1,2,3,4,6,8"
 static const scheme_row schemes[] = {
     {"f16", "IEEE half precision, element by element", "", "f16", "", "f16", QUANT_FAMILY_FLOAT,
-     QUANT_PER_TENSOR, 0, QUANT_STORE_F16},
+     QUANT_PER_TENSOR, 0, QUANT_STORE_F16, 16, 0},
     {"bf16", "bfloat16, element by element", "", "bf16", "", "bf16", QUANT_FAMILY_FLOAT,
-     QUANT_PER_TENSOR, 0, QUANT_STORE_BF16},
+     QUANT_PER_TENSOR, 0, QUANT_STORE_BF16, 16, 0},
     {"intB:tensor", "linear codes, one scale for the tensor", INT_BITS, "int", "tensor",
-     "int8:tensor", QUANT_FAMILY_LINEAR, QUANT_PER_TENSOR, 0, UNSAID},
+     "int8:tensor", QUANT_FAMILY_LINEAR, QUANT_PER_TENSOR, 0, UNSAID, 0, 0},
     {"intB:channel", "linear codes, one scale per channel", INT_BITS, "int", "channel",
-     "int8:channel", QUANT_FAMILY_LINEAR, QUANT_PER_CHANNEL, 0, UNSAID},
+     "int8:channel", QUANT_FAMILY_LINEAR, QUANT_PER_CHANNEL, 0, UNSAID, 0, 0},
     {"intB:block=N", "linear codes, one scale per N weights of a channel", INT_BITS, "int", "block",
-     "int4:block=32", QUANT_FAMILY_LINEAR, QUANT_PER_BLOCK, 32, UNSAID},
+     "int4:block=32", QUANT_FAMILY_LINEAR, QUANT_PER_BLOCK, 32, UNSAID, 0, 0},
     {"lutB:tensor", "codebook, one table of 2^B entries for the tensor", LUT_BITS, "lut", "tensor",
-     "lut4:tensor", QUANT_FAMILY_CODEBOOK, QUANT_PER_TENSOR, 0, UNSAID},
+     "lut4:tensor", QUANT_FAMILY_CODEBOOK, QUANT_PER_TENSOR, 0, UNSAID, 0, 0},
     {"lutB:group=N", "codebook, one table per N consecutive channels", LUT_BITS, "lut", "group",
-     "lut4:group=32", QUANT_FAMILY_CODEBOOK, QUANT_PER_GROUP, 32, UNSAID},
+     "lut4:group=32", QUANT_FAMILY_CODEBOOK, QUANT_PER_GROUP, 32, UNSAID, 0, 0},
+    {"w8a8", "weights int8:channel, activations 8 bit", "", "w8a8", "", "w8a8",
+     QUANT_FAMILY_LINEAR, QUANT_PER_CHANNEL, 0, UNSAID, 8, QUANT_ACTIVATION_TOKEN},
+    {"w4a8", "weights lut4:group=32,lut=int8, activations 8 bit", "", "w4a8", "", "w4a8",
+     QUANT_FAMILY_CODEBOOK, QUANT_PER_GROUP, 32, UNSAID, 4, QUANT_ACTIVATION_TOKEN},
 };
 enum { SCHEMES = sizeof schemes / sizeof *schemes };
 
@@ -50,7 +56,7 @@ static bool match_row(const scheme_row *row, const char *text, long *bits, long 
 {
     char want[32];
     *size = (long)row->size;
-    *bits = 16;
+    *bits = row->bits;
     if (row->word[0] == '\0') {
         return strcmp(text, row->stem) == 0;
     }
@@ -80,6 +86,7 @@ static const scheme_row *find_row(const char *text, quant_scheme *s)
             s->granularity = schemes[i].granularity;
             s->bits = (int)bits;
             s->size = (uint32_t)size;
+            s->activation.kind = schemes[i].activations;
             quant_scheme_defaults(s);
             s->store = schemes[i].store;
             return &schemes[i];
@@ -110,7 +117,7 @@ static quant_status parse_option(quant_context *ctx, char *text, quant_scheme *s
         if (strcmp(row->key, text) != 0) {
             continue;
         }
-        if (!(row->families & 1 << s->family)) {
+        if (!quant_scheme_option_takes(row, s)) {
             return quant_fail(ctx, QUANT_ESCHEME, "option %s: this scheme does not take it", text);
         }
         if (*seen & 1u << i) {
@@ -135,6 +142,10 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
     if (s->granularity == QUANT_PER_TENSOR && s->axis != 0) {
         return quant_fail(ctx, QUANT_ESCHEME, "axis: a scheme per tensor has no channel axis");
     }
+    if (s->activation.rule != QUANT_OBSERVER_MINMAX &&
+        s->activation.kind != QUANT_ACTIVATION_STATIC) {
+        return quant_fail(ctx, QUANT_ESCHEME, "obs: applies to act=static only, found act=token");
+    }
     if (s->store != UNSAID && s->family == QUANT_FAMILY_CODEBOOK && !quant_scheme_has_scales(s)) {
         return quant_fail(ctx, QUANT_ESCHEME, "store: a codebook has scales with lut=int8 only");
     }
@@ -157,7 +168,8 @@ quant_status quant_scheme_parse(quant_context *ctx, const char *text, quant_sche
     }
     if (!find_row(copy, &s)) {
         return quant_fail(ctx, QUANT_ESCHEME, "scheme '%s': expected f16, bf16, int{" INT_BITS
-                          "}:tensor|channel|block=N or lut{" LUT_BITS "}:tensor|group=N", copy);
+                          "}:tensor|channel|block=N, lut{" LUT_BITS "}:tensor|group=N, "
+                          "w8a8 or w4a8", copy);
     }
     while (next) {
         char *option = next;
@@ -175,8 +187,10 @@ quant_status quant_scheme_parse(quant_context *ctx, const char *text, quant_sche
 
 static const scheme_row *row_of(const quant_scheme *s)
 {
+    bool activations = s->activation.kind != QUANT_ACTIVATION_FLOAT;
     for (int i = 0; i < SCHEMES; i++) {
         if (schemes[i].family == s->family && schemes[i].granularity == s->granularity &&
+            (schemes[i].activations != QUANT_ACTIVATION_FLOAT) == activations &&
             (s->family != QUANT_FAMILY_FLOAT || schemes[i].store == s->store)) {
             return &schemes[i];
         }
@@ -191,12 +205,12 @@ void quant_scheme_print(const quant_scheme *s, char text[QUANT_SCHEME_TEXT])
     int at = row->word[0] == '\0'
                  ? snprintf(text, QUANT_SCHEME_TEXT, "%s", row->stem)
                  : snprintf(text, QUANT_SCHEME_TEXT, "%s%d:%s", row->stem, s->bits, row->word);
-    if (row->size) {
+    if (row->size && row->word[0] != '\0') {
         at += snprintf(text + at, QUANT_SCHEME_TEXT - (size_t)at, "=%u", s->size);
     }
     const quant_scheme_option *option;
     for (int i = 0; (option = quant_scheme_option_row(i)) != NULL; i++) {
-        bool takes = option->families & 1 << s->family;
+        bool takes = quant_scheme_option_takes(option, s);
         if (takes && quant_scheme_option_write(option, s, value, sizeof value)) {
             at += snprintf(text + at, QUANT_SCHEME_TEXT - (size_t)at, ",%s%s%s", option->key,
                            value[0] ? "=" : "", value);
@@ -213,6 +227,18 @@ static bool bits_fit(const quant_scheme *s)
                                                  strchr(values, '0' + s->bits) != NULL;
 }
 
+static bool activation_fits(const quant_scheme *s, const scheme_row *row)
+{
+    const quant_activation *a = &s->activation;
+    bool in_range = (unsigned)a->kind <= QUANT_ACTIVATION_STATIC &&
+                    (unsigned)a->rule <= QUANT_OBSERVER_ENTROPY && a->percentile > 0.0 &&
+                    a->percentile <= 100.0;
+    bool none = row->activations == QUANT_ACTIVATION_FLOAT;
+    bool as_named = none || (s->axis == 0 && s->bits == row->bits && !s->asymmetric &&
+                             s->size == row->size);
+    return in_range && as_named && none == (a->kind == QUANT_ACTIVATION_FLOAT);
+}
+
 quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
 {
     bool in_range = (unsigned)s->family <= QUANT_FAMILY_CODEBOOK &&
@@ -223,7 +249,7 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
                     (unsigned)s->table_store <= QUANT_STORE_I8 &&
                     (unsigned)s->mode <= QUANT_MODE_UNIQUE;
     const scheme_row *row = in_range ? row_of(s) : NULL;
-    bool fits = in_range && bits_fit(s) && row->family == s->family &&
+    bool fits = in_range && bits_fit(s) && row->family == s->family && activation_fits(s, row) &&
                 row->granularity == s->granularity && (row->size > 0) == (s->size > 0) &&
                 s->axis >= -QUANT_SCHEME_AXES && s->axis < QUANT_SCHEME_AXES && s->stack >= 0 &&
                 s->stack <= QUANT_SCHEME_AXES && s->percentile > 0.0 && s->percentile <= 100.0 &&
@@ -232,6 +258,14 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
     return fits ? QUANT_OK
                 : quant_fail(ctx, QUANT_ESCHEME, "scheme: expected one that quant_scheme_parse "
                              "filled, found other values");
+}
+
+quant_scheme quant_scheme_weights(const quant_scheme *s)
+{
+    quant_scheme weights = *s;
+    memset(&weights.activation, 0, sizeof weights.activation);
+    weights.activation.percentile = 100.0;
+    return weights;
 }
 
 bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **meaning,

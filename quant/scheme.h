@@ -9,8 +9,11 @@
  *     int4:block=32            one scale per 32 consecutive weights of a channel (int2, 3, 4, 8)
  *     lut4:group=32            one table of 2^4 entries per 32 channels (lut1, 2, 3, 4, 6, 8)
  *     lut4:tensor              one table for the tensor
+ *     w8a8                     weights int8:channel, activations 8 bit
+ *     w4a8                     weights lut4:group=32,lut=int8, activations 8 bit
  *
- * followed by options, comma separated: axis=, stack=, asym, scale=, range=, store=, lut=, mode=.
+ * followed by options, comma separated: axis=, stack=, asym, scale=, range=, store=, lut=, mode=,
+ * and for the activations of w8a8 and w4a8 act=, obs= (there asym is theirs too).
  * `quant schemes` prints the grammar table that this parser reads. Parsing and printing are
  * inverse: quant_scheme_print gives the canonical text (defaults left out, fixed option order) and
  * parsing it gives the same structure. */
@@ -67,6 +70,30 @@ typedef enum quant_codebook_mode {
     QUANT_MODE_UNIQUE   /* the distinct values themselves; refused when there are more than 2^b */
 } quant_codebook_mode;
 
+/* Whether the inputs of a matrix product are quantized, and what shares a scale: a number fixed
+ * beforehand for the tensor, or each token's own range (that row of inputs). */
+typedef enum quant_activation_kind {
+    QUANT_ACTIVATION_FLOAT, /* weights only */
+    QUANT_ACTIVATION_TOKEN,
+    QUANT_ACTIVATION_STATIC
+} quant_activation_kind;
+
+/* How a static range is chosen; quant/observer.h defines each. */
+typedef enum quant_observer_rule {
+    QUANT_OBSERVER_MINMAX,
+    QUANT_OBSERVER_EMA,
+    QUANT_OBSERVER_PERCENTILE,
+    QUANT_OBSERVER_MSE,
+    QUANT_OBSERVER_ENTROPY
+} quant_observer_rule;
+
+typedef struct quant_activation {
+    quant_activation_kind kind;
+    quant_observer_rule rule; /* MINMAX unless kind is STATIC */
+    bool asymmetric;
+    double percentile;        /* of |x|, (0, 100]; 100 unless rule is PERCENTILE */
+} quant_activation;
+
 /* Filled by quant_scheme_parse; read only for callers. Fields that a family does not use hold
  * their defaults, so that two schemes are equal when their canonical texts are. */
 typedef struct quant_scheme {
@@ -83,10 +110,11 @@ typedef struct quant_scheme {
     quant_store store;               /* scales; for f16 and bf16 the element type; F32 if none */
     quant_store table_store;         /* codebook entries */
     quant_codebook_mode mode;
+    quant_activation activation;     /* everything above is of the weights */
 } quant_scheme;
 
 #define QUANT_SCHEME_AXES 8  /* largest stack, and bound of |axis| */
-#define QUANT_SCHEME_TEXT 96 /* bytes that hold any canonical text with its terminator */
+#define QUANT_SCHEME_TEXT 192 /* bytes that hold any canonical text with its terminator */
 
 /* Parse a whole string; QUANT_ESCHEME with a message that names the offending part and what is
  * accepted there. scheme is written only on success. */
@@ -103,6 +131,9 @@ bool quant_scheme_grammar(int kind, int i, const char **pattern, const char **me
 /* A canonical scheme of grammar row i (kind 0), NULL past the end: what tests and help drive every
  * row with. */
 const char *quant_scheme_example(int i);
+
+/* The scheme of the weights alone: what encoding, files and weight figures go by. */
+quant_scheme quant_scheme_weights(const quant_scheme *scheme);
 
 /* Store scales (linear) or table entries (codebook) as f32: the answer to QUANT_ESCALE. False, and
  * nothing changed, when there is nothing to widen. */

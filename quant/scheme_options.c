@@ -13,6 +13,8 @@ static const char *const range_words[] = {"narrow", "half", "full", NULL};
 static const char *const store_words[] = {"f32", "f16", "bf16", NULL};
 static const char *const table_words[] = {"f32", "f16", "bf16", "int8", NULL};
 static const char *const mode_words[] = {"kmeans", "uniform", "unique", NULL};
+static const char *const act_words[] = {"float", "token", "static", NULL};
+static const char *const obs_words[] = {"minmax", "ema", "percentile", "mse", "entropy", NULL};
 
 bool quant_scheme_has_scales(const quant_scheme *s)
 {
@@ -33,7 +35,12 @@ void quant_scheme_defaults(quant_scheme *s)
     s->range = QUANT_RANGE_NARROW;
     s->rule = QUANT_SCALE_ABSMAX;
     s->percentile = 100.0;
-    s->table_store = codebook ? QUANT_STORE_F16 : QUANT_STORE_F32;
+    bool activations = s->activation.kind != QUANT_ACTIVATION_FLOAT;
+    s->table_store = !codebook ? QUANT_STORE_F32 : activations ? QUANT_STORE_I8 : QUANT_STORE_F16;
+    s->activation.kind = activations ? QUANT_ACTIVATION_TOKEN : QUANT_ACTIVATION_FLOAT;
+    s->activation.rule = QUANT_OBSERVER_MINMAX;
+    s->activation.asymmetric = false;
+    s->activation.percentile = 100.0;
     s->mode = QUANT_MODE_KMEANS;
 }
 
@@ -77,16 +84,18 @@ static bool write_stack(const quant_scheme *s, char *v, size_t n)
     return s->stack != 0;
 }
 
+/* Of the activations where there are any. */
 static bool read_asym(quant_scheme *s, const char *v)
 {
-    s->asymmetric = v[0] == '\0';
-    return s->asymmetric;
+    bool activations = s->activation.kind != QUANT_ACTIVATION_FLOAT;
+    *(activations ? &s->activation.asymmetric : &s->asymmetric) = v[0] == '\0';
+    return v[0] == '\0';
 }
 
 static bool write_asym(const quant_scheme *s, char *v, size_t n)
 {
     snprintf(v, n, "%s", "");
-    return s->asymmetric;
+    return s->asymmetric || s->activation.asymmetric;
 }
 
 /* A percentage with at most 12 decimals, without strtod, whose decimal point is the locale's.
@@ -136,9 +145,10 @@ static void print_percent(double percent, char *v, size_t n)
     }
 }
 
+static const char rank[] = "percentile:";
+
 static bool read_scale(quant_scheme *s, const char *v)
 {
-    static const char rank[] = "percentile:";
     if (strncmp(v, rank, sizeof rank - 1) == 0) {
         s->rule = QUANT_SCALE_PERCENTILE;
         return parse_percent(v + sizeof rank - 1, &s->percentile);
@@ -159,7 +169,63 @@ static bool write_scale(const quant_scheme *s, char *v, size_t n)
     return s->rule != QUANT_SCALE_ABSMAX;
 }
 
-enum { LINEAR = 1 << QUANT_FAMILY_LINEAR, CODEBOOK = 1 << QUANT_FAMILY_CODEBOOK };
+static int word_of(const char *const *words, const char *text)
+{
+    int i = 0;
+    while (words[i] && strcmp(words[i], text) != 0) {
+        i++;
+    }
+    return words[i] ? i : -1;
+}
+
+static bool read_act(quant_scheme *s, const char *v)
+{
+    int i = word_of(act_words, v);
+    s->activation.kind = i > 0 ? (quant_activation_kind)i : s->activation.kind;
+    return i > 0;
+}
+
+static bool write_act(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", act_words[s->activation.kind]);
+    return s->activation.kind != QUANT_ACTIVATION_TOKEN;
+}
+
+static bool read_obs(quant_scheme *s, const char *v)
+{
+    if (strncmp(v, rank, sizeof rank - 1) == 0) {
+        s->activation.rule = QUANT_OBSERVER_PERCENTILE;
+        return parse_percent(v + sizeof rank - 1, &s->activation.percentile);
+    }
+    int i = word_of(obs_words, v);
+    s->activation.rule = i >= 0 ? (quant_observer_rule)i : s->activation.rule;
+    return i >= 0 && i != QUANT_OBSERVER_PERCENTILE;
+}
+
+static bool write_obs(const quant_scheme *s, char *v, size_t n)
+{
+    char p[32];
+    bool percentile = s->activation.rule == QUANT_OBSERVER_PERCENTILE;
+    print_percent(s->activation.percentile, p, sizeof p);
+    snprintf(v, n, "%s%s%s", obs_words[s->activation.rule], percentile ? ":" : "",
+             percentile ? p : "");
+    return s->activation.rule != QUANT_OBSERVER_MINMAX;
+}
+
+/* Schemes that take an option: families of weights alone, and with activations beside. */
+enum {
+    LINEAR = 1 << QUANT_FAMILY_LINEAR,
+    CODEBOOK = 1 << QUANT_FAMILY_CODEBOOK,
+    W8A8 = LINEAR << QUANT_SCHEME_WITH_ACTIVATIONS,
+    W4A8 = CODEBOOK << QUANT_SCHEME_WITH_ACTIVATIONS
+};
+
+bool quant_scheme_option_takes(const quant_scheme_option *option, const quant_scheme *s)
+{
+    bool activations = s->activation.kind != QUANT_ACTIVATION_FLOAT;
+    int shift = (int)s->family + (activations ? QUANT_SCHEME_WITH_ACTIVATIONS : 0);
+    return option->families >> shift & 1;
+}
 
 #define WORDS(words, member) NULL, NULL, words, offsetof(quant_scheme, member)
 #define FUNCTIONS(name) read_##name, write_##name, NULL, 0
@@ -167,20 +233,26 @@ static const quant_scheme_option options[] = {
     {"axis", "channel axis of one matrix; negative counts from the end", "0 (default), 1, -1 ...",
      LINEAR | CODEBOOK, FUNCTIONS(axis)},
     {"stack", "leading axes that index independent matrices (at most rank - 2)",
-     "0 (default), 1 ...", LINEAR | CODEBOOK, FUNCTIONS(stack)},
-    {"asym", "zero point, range from min(0, min w) to max(0, max w)", "(no value)", LINEAR,
-     FUNCTIONS(asym)},
-    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR,
+     "0 (default), 1 ...", LINEAR | CODEBOOK | W8A8 | W4A8, FUNCTIONS(stack)},
+    {"asym", "zero point, range from min(0, min w) to max(0, max w); w8a8, w4a8: of activations",
+     "(no value)", LINEAR | W8A8 | W4A8, FUNCTIONS(asym)},
+    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR | W8A8,
      FUNCTIONS(scale)},
-    {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR,
+    {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR | W8A8,
      WORDS(range_words, range)},
     {"store", "type of stored scales; a codebook has them with lut=int8",
-     "f32 (default at 8 bits), f16 (default below), bf16", LINEAR | CODEBOOK,
+     "f32 (default at 8 bits), f16 (default below), bf16", LINEAR | CODEBOOK | W8A8 | W4A8,
      WORDS(store_words, store)},
     {"lut", "type of table entries; int8: times one scale per table",
-     "f16 (default), bf16, f32, int8", CODEBOOK, WORDS(table_words, table_store)},
-    {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique", CODEBOOK,
+     "f16 (default), bf16, f32, int8 (default of w4a8)", CODEBOOK | W4A8,
+     WORDS(table_words, table_store)},
+    {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique",
+     CODEBOOK | W4A8,
      WORDS(mode_words, mode)},
+    {"act", "scale of activations: each token's own, or fixed by calibration",
+     "token (default), static", W8A8 | W4A8, FUNCTIONS(act)},
+    {"obs", "how a static scale is chosen", "minmax (default), ema, percentile:P, mse, entropy",
+     W8A8 | W4A8, FUNCTIONS(obs)},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 

@@ -13,12 +13,16 @@ typedef struct quant_scheme_option {
     const char *key;
     const char *meaning;
     const char *values;
-    int families; /* bit 1 << family for each that takes it */
+    int families; /* bit family for each that takes it by itself, bit family +
+                     QUANT_SCHEME_WITH_ACTIVATIONS for each that takes it in w8a8, w4a8 */
     bool (*read)(quant_scheme *s, const char *value); /* "" when no value was given */
     bool (*write)(const quant_scheme *s, char *value, size_t n); /* false: a default, leave out */
     const char *const *words; /* NULL-terminated; then read and write are NULL */
     size_t field;
 } quant_scheme_option;
+
+enum { QUANT_SCHEME_WITH_ACTIVATIONS = 3 };
+bool quant_scheme_option_takes(const quant_scheme_option *option, const quant_scheme *s);
 
 /* Read the value of an option into s; false when it is none of its values. */
 bool quant_scheme_option_read(const quant_scheme_option *row, quant_scheme *s, const char *value);

@@ -155,6 +155,32 @@ static void overflowing_scales_become_f32(void)
     quant_context_free(ctx);
 }
 
+/* The description is that of the weights, which any reader of the layout knows. */
+static void a_scheme_with_activations_is_packed_as_its_weights(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    const char *folder = scratch_folder("w8a8");
+    const char *source = scratch_join(folder, "s"), *path = scratch_join(folder, "p");
+    float w[8] = {0.5f, 1, -1, 2, 7, 3, 0, -0.25f};
+    given g = {{"w", QUANT_F32, {2, {2, 4}}}, w, sizeof w};
+    quant_bank *bank = NULL;
+    quant_packed *packed = NULL;
+    given_bank(source, &g, 1, NULL, 0);
+    CHECK_OK(ctx, quant_bank_open(ctx, source, &bank));
+    quant_pack_item item = given_item(bank, "w", "w8a8,act=static,obs=percentile:99.9");
+    CHECK_OK(ctx, quant_pack_write(ctx, bank, &item, 1, path, NULL, NULL));
+    quant_bank_close(ctx, bank);
+    CHECK_OK(ctx, quant_bank_open(ctx, path, &bank));
+    CHECK_OK(ctx, quant_packed_open(ctx, bank, &packed));
+    CU_ASSERT_EQUAL(quant_packed_count(packed), 1);
+    CU_ASSERT_STRING_EQUAL(quant_bank_metadata(bank, "quant:w"), "int8:channel|2,4|F32");
+    CU_ASSERT_STRING_EQUAL(quant_bank_metadata(bank, "activations:w"),
+                           "w8a8,act=static,obs=percentile:99.9");
+    quant_packed_close(ctx, packed);
+    quant_bank_close(ctx, bank);
+    quant_context_free(ctx);
+}
+
 static void nonfinite_tensors_stop_the_file(void)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
@@ -296,6 +322,8 @@ TEST_SUITE(packed,
            {"packing and unpacking change nothing else", packing_and_unpacking_change_nothing_else},
            {"overflowing scales become f32", overflowing_scales_become_f32},
            {"non-finite tensors stop the file", nonfinite_tensors_stop_the_file},
+           {"a scheme with activations is packed as its weights",
+            a_scheme_with_activations_is_packed_as_its_weights},
            {"items that cannot be packed are refused", refused_items},
            {"a bank may be packed over itself", a_bank_may_be_packed_over_itself},
            {"unpacking refuses overflow", unpacking_to_f16_refuses_overflow})

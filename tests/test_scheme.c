@@ -25,6 +25,13 @@ static void canonical_text_is_stable(void)
         {"lut4:tensor,lut=int8,store=f16", "lut4:tensor,store=f16,lut=int8"},
         {"int8:tensor,scale=percentile:100", "int8:tensor,scale=percentile:100"},
         {"int8:tensor,scale=percentile:0.000001", "int8:tensor,scale=percentile:0.000001"},
+        {"w8a8,act=token,obs=minmax", "w8a8"},
+        {"w8a8,obs=percentile:99.90,asym,act=static,stack=1",
+         "w8a8,stack=1,asym,act=static,obs=percentile:99.9"},
+        {"w8a8,scale=mse,range=full,act=static,obs=ema",
+         "w8a8,scale=mse,range=full,act=static,obs=ema"},
+        {"w4a8,store=f32,mode=kmeans,lut=int8", "w4a8"},
+        {"w4a8,lut=f32,asym,act=static,obs=entropy", "w4a8,asym,lut=f32,act=static,obs=entropy"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         quant_scheme s;
@@ -35,12 +42,31 @@ static void canonical_text_is_stable(void)
     }
 }
 
+/* w8a8 or w4a8 with any options of its activations. */
+static quant_scheme draw_activations(draw *d)
+{
+    quant_scheme s;
+    quant_scheme_parse(NULL, draw_int(d, 0, 1) ? "w8a8" : "w4a8", &s);
+    s.activation.asymmetric = draw_int(d, 0, 1);
+    if (draw_int(d, 0, 1)) {
+        s.activation.kind = QUANT_ACTIVATION_STATIC;
+        s.activation.rule = (quant_observer_rule)draw_int(d, 0, QUANT_OBSERVER_ENTROPY);
+    }
+    if (s.activation.rule == QUANT_OBSERVER_PERCENTILE) {
+        s.activation.percentile = (double)draw_int(d, 1, 1000000000) / 1e7;
+    }
+    return s;
+}
+
 static void print_and_parse_are_inverse(void)
 {
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         draw d = draw_begin("scheme", k);
         quant_shape shape = {3, {2, 3, 4}};
         quant_scheme a = draw_int(&d, 0, 1) ? draw_linear(&d, &shape) : draw_codebook(&d, &shape);
+        if (draw_int(&d, 0, 3) == 0) {
+            a = draw_activations(&d);
+        }
         quant_scheme b;
         char text[QUANT_SCHEME_TEXT], again[QUANT_SCHEME_TEXT];
         if (a.rule == QUANT_SCALE_PERCENTILE) {
@@ -91,6 +117,14 @@ static const char *const bad[][2] = {
     {"int8:channel,asym,asym", "twice"},
     {"int8:channel,", "option"},
     {"int8:channel,speed=fast", "expected one of"},
+    {"w8a8:tensor", "expected"},
+    {"w8a8,axis=1", "does not take"},
+    {"w4a8,scale=mse", "does not take"},
+    {"w8a8,obs=mse", "act=static only"},
+    {"w8a8,act=float", "token"},
+    {"w8a8,act=static,obs=percentile", "percentile:P"},
+    {"w8a8,act=static,obs=percentile:0", "percentile:P"},
+    {"int8:channel,act=token", "does not take"},
     {"INT8:channel", "expected"},
     {" int8:channel", "expected"},
 };
@@ -137,6 +171,40 @@ static void every_grammar_row_has_a_canonical_example(void)
     CU_ASSERT_PTR_NULL(quant_scheme_example(rows));
     for (int i = 0; quant_scheme_grammar(1, i, &pattern, &meaning, &values); i++) {
         CU_ASSERT(strlen(pattern) > 0 && strlen(meaning) > 0 && strlen(values) > 0);
+    }
+}
+
+/* Encoding goes by the weights alone, whatever is said of activations. */
+static void the_weights_of_an_activation_scheme_are_a_scheme(void)
+{
+    static const char *const pairs[][2] = {
+        {"w8a8", "int8:channel"},
+        {"w8a8,stack=1,asym,scale=mse,act=static,obs=mse", "int8:channel,stack=1,scale=mse"},
+        {"w4a8", "lut4:group=32,lut=int8"},
+        {"w4a8,lut=bf16,act=static", "lut4:group=32,lut=bf16"},
+        {"int4:block=16,asym", "int4:block=16,asym"},
+    };
+    static float w[64 * 6];
+    unsigned char packed[2][1024];
+    quant_random r = quant_random_stream(3, "weights part");
+    quant_random_fill_normal(&r, 0, 64 * 6, w);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        quant_scheme whole, part, want;
+        quant_shape shape = {3, {2, 32, 6}};
+        quant_layout layout[2];
+        char text[QUANT_SCHEME_TEXT];
+        CU_ASSERT_EQUAL(quant_scheme_parse(NULL, pairs[i][0], &whole), QUANT_OK);
+        CU_ASSERT_EQUAL(quant_scheme_parse(NULL, pairs[i][1], &want), QUANT_OK);
+        part = quant_scheme_weights(&whole);
+        quant_scheme_print(&part, text);
+        CU_ASSERT_STRING_EQUAL(text, pairs[i][1]);
+        memset(packed, 0, sizeof packed);
+        CU_ASSERT_EQUAL(quant_encode_layout(NULL, &whole, &shape, &layout[0]), QUANT_OK);
+        CU_ASSERT_EQUAL(quant_encode_layout(NULL, &want, &shape, &layout[1]), QUANT_OK);
+        CU_ASSERT_EQUAL(quant_encode(NULL, &whole, &shape, w, packed[0], 1024, NULL), QUANT_OK);
+        CU_ASSERT_EQUAL(quant_encode(NULL, &want, &shape, w, packed[1], 1024, NULL), QUANT_OK);
+        CU_ASSERT_EQUAL(layout[0].bytes, layout[1].bytes);
+        CU_ASSERT_EQUAL(memcmp(packed[0], packed[1], sizeof packed[0]), 0);
     }
 }
 
@@ -189,5 +257,7 @@ TEST_SUITE(scheme,
            {"print and parse are inverse", print_and_parse_are_inverse},
            {"nonsense is refused with a reason", nonsense_is_refused_with_a_reason},
            {"every grammar row has a canonical example", every_grammar_row_has_a_canonical_example},
+           {"the weights of an activation scheme are a scheme",
+            the_weights_of_an_activation_scheme_are_a_scheme},
            {"widening stores f32", widening_stores_f32},
            {"a stack leaves a matrix", a_stack_leaves_a_matrix})

@@ -6,7 +6,9 @@
  * beside an I8 table, as its scheme has them; f16 and bf16 schemes
  * keep NAME itself with that dtype and shape. Kept tensors are stored unchanged. __metadata__:
  * "schema" = "quant.pack/1" and, per quantized tensor, key "quant:NAME" with value
- * "SCHEME|DIM,DIM,...|DTYPE" (canonical scheme string, shape, source dtype). */
+ * "SCHEME|DIM,DIM,...|DTYPE" (canonical scheme string, shape, source dtype). A scheme with
+ * activations (w8a8) is stored as that of its weights; its whole string is kept under the key
+ * "activations:NAME", which decoding does not need. */
 #ifndef QUANT_BANK_PACKED_H
 #define QUANT_BANK_PACKED_H
 

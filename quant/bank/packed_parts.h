@@ -10,6 +10,7 @@
 /* codes, scale, zero, table, table_scale; bytes that hold a suffix or QUANT_PACK_KEY and a zero */
 enum { QUANT_PARTS = 5, QUANT_SUFFIX = 16 };
 #define QUANT_PACK_KEY "quant:"
+#define QUANT_PACK_ACTIVATIONS "activations:"
 
 typedef struct quant_part {
     const char *suffix; /* of the tensor's name; "" for f16 and bf16 */

@@ -20,7 +20,7 @@ typedef struct pack {
     size_t (*parts)[QUANT_PARTS];       /* [count]: index in out; SIZE_MAX when absent */
     quant_safetensors_item *out;        /* [QUANT_PARTS * count] */
     size_t out_count;
-    quant_safetensors_pair *pairs;      /* [count + 1] */
+    quant_safetensors_pair *pairs;      /* [2 * count + 1] */
     size_t pair_count;
     char *text;                         /* names of parts, keys and values of the metadata */
     size_t text_room, text_used;
@@ -49,6 +49,7 @@ static quant_status check_item(pack *p, size_t k)
     const quant_tensor *t = tensor_of(p, k);
     p->source_bytes += t->bytes;
     p->text_room += (strlen(t->name) + QUANT_SUFFIX) * (QUANT_PARTS + 1) + VALUE_BYTES;
+    p->text_room += sizeof QUANT_PACK_ACTIVATIONS + strlen(t->name) + QUANT_SCHEME_TEXT;
     p->items[k].escalated = false;
     if (item->keep) {
         return QUANT_OK;
@@ -147,7 +148,8 @@ static const char *join(pack *p, const char *a, const char *b)
 static const char *describe(pack *p, const quant_scheme *scheme, const quant_tensor *t)
 {
     char value[VALUE_BYTES], text[QUANT_SCHEME_TEXT];
-    quant_scheme_print(scheme, text);
+    quant_scheme weights = quant_scheme_weights(scheme);
+    quant_scheme_print(&weights, text);
     size_t used = (size_t)snprintf(value, sizeof value, "%s|", text);
     for (int d = 0; d < t->shape.rank; d++) {
         used += (size_t)snprintf(value + used, sizeof value - used, "%s%" PRIu64, d ? "," : "",
@@ -177,6 +179,12 @@ static void list_item(pack *p, size_t k)
     }
     const char *key = join(p, QUANT_PACK_KEY, t->name);
     p->pairs[p->pair_count++] = (quant_safetensors_pair){key, describe(p, &item->scheme, t)};
+    if (item->scheme.activation.kind != QUANT_ACTIVATION_FLOAT) {
+        char text[QUANT_SCHEME_TEXT];
+        quant_scheme_print(&item->scheme, text);
+        key = join(p, QUANT_PACK_ACTIVATIONS, t->name);
+        p->pairs[p->pair_count++] = (quant_safetensors_pair){key, join(p, text, "")};
+    }
 }
 
 static quant_status begin(pack *p, const char *path)
@@ -241,7 +249,7 @@ static quant_status run(pack *p, const char *path, quant_progress_fn *progress, 
     p->layouts = quant_alloc(p->ctx, p->count, sizeof *p->layouts);
     p->parts = quant_alloc(p->ctx, p->count, sizeof *p->parts);
     p->out = quant_alloc(p->ctx, p->count, QUANT_PARTS * sizeof *p->out);
-    p->pairs = quant_alloc(p->ctx, p->count + 1, sizeof *p->pairs);
+    p->pairs = quant_alloc(p->ctx, 2 * p->count + 1, sizeof *p->pairs);
     if (!p->layouts || !p->parts || !p->out || !p->pairs) {
         return QUANT_ENOMEM;
     }
@@ -263,7 +271,7 @@ quant_status quant_pack_write(quant_context *ctx, quant_bank *bank, quant_pack_i
     quant_release(ctx, p.packed, p.packed_room, 1);
     quant_release(ctx, p.w, p.w_room, sizeof *p.w);
     quant_release(ctx, p.text, p.text_room, 1);
-    quant_release(ctx, p.pairs, count + 1, sizeof *p.pairs);
+    quant_release(ctx, p.pairs, 2 * count + 1, sizeof *p.pairs);
     quant_release(ctx, p.out, count, QUANT_PARTS * sizeof *p.out);
     quant_release(ctx, p.parts, count, sizeof *p.parts);
     quant_release(ctx, p.layouts, count, sizeof *p.layouts);

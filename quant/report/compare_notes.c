@@ -19,18 +19,20 @@ static bool same_list(const quant_compare_listed *a, const quant_compare_listed 
     return a->scheme == b->scheme && strcmp(a->reason, b->reason) == 0;
 }
 
+enum { UNDER = QUANT_SCHEME_TEXT + 8 };
+
 /* " under SCHEME" for what concerns one column only. */
-static const char *under(const quant_compare_result *r, size_t scheme, char out[128])
+static const char *under(const quant_compare_result *r, size_t scheme, char out[UNDER])
 {
     bool one = scheme < r->summary_count;
-    snprintf(out, 128, "%s%s", one ? " under " : "", one ? r->summary[scheme].scheme_text : "");
+    snprintf(out, UNDER, "%s%s", one ? " under " : "", one ? r->summary[scheme].scheme_text : "");
     return out;
 }
 
 /* "kept: 11 tensors, 1-D: a, b, … (--verbose lists all)", or one line each when verbose. */
 static void print_kept_like(const quant_compare_result *r, size_t first, bool verbose, FILE *to)
 {
-    char line[1024], name[512], where[128];
+    char line[1024], name[512], where[UNDER];
     const quant_compare_listed *kind = &r->kept[first];
     size_t count = 0, named = 0;
     for (size_t i = first; i < r->kept_count; i++) {
@@ -67,7 +69,7 @@ void quant_compare_print_listed(const quant_compare_result *r, bool verbose, FIL
         }
     }
     for (size_t i = 0; i < r->refused_count; i++) {
-        char line[2048], name[512], where[128];
+        char line[2048], name[512], where[UNDER];
         snprintf(line, sizeof line, "refused: %s%s: %.400s", brief(r->refused[i].name, 50, name),
                  under(r, r->refused[i].scheme, where), r->refused[i].reason);
         quant_text_wrap(line, QUANT_TABLE_WIDTH, to);
