@@ -125,8 +125,8 @@ static void linear_chains(void)
             apply(c->d, c->hat[l], both, next[1]);
             apply(c->d, c->hat[l], clean, next[2]);
             apply(c->d, c->w[l], both, next[3]);
-            quant_ledger_add(&t, &(quant_ledger_values){next[0], next[1], next[2], next[3]},
-                             (size_t)c->d);
+            quant_ledger_add(&t, &(quant_ledger_values){next[0], next[1], next[2], next[3], NULL,
+                                                        NULL}, (size_t)c->d);
             ok = ok && agrees(&t, c, l + 1) && shares_sum(&t);
             memcpy(clean, next[0], sizeof clean);
             memcpy(both, next[1], sizeof both);
@@ -143,16 +143,16 @@ static void pooling_is_adding(void)
 {
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         draw r = draw_begin("ledger pool", k);
-        double y[4][40];
+        double y[6][40];
         size_t n = (size_t)draw_int(&r, 1, 40), cut = (size_t)draw_int(&r, 0, (int64_t)n);
-        for (size_t i = 0; i < 4 * n; i++) {
+        for (size_t i = 0; i < 6 * n; i++) {
             y[i / n][i % n] = (double)draw_int(&r, -9, 9);
         }
         quant_ledger_terms whole = {.n = 0}, a = {.n = 0}, b = {.n = 0};
-        quant_ledger_add(&whole, &(quant_ledger_values){y[0], y[1], y[2], y[3]}, n);
-        quant_ledger_add(&a, &(quant_ledger_values){y[0], y[1], y[2], y[3]}, cut);
-        quant_ledger_add(&b, &(quant_ledger_values){y[0] + cut, y[1] + cut, y[2] + cut,
-                                                    y[3] + cut}, n - cut);
+        quant_ledger_add(&whole, &(quant_ledger_values){y[0], y[1], y[2], y[3], y[4], y[5]}, n);
+        quant_ledger_add(&a, &(quant_ledger_values){y[0], y[1], y[2], y[3], y[4], y[5]}, cut);
+        quant_ledger_add(&b, &(quant_ledger_values){y[0] + cut, y[1] + cut, y[2] + cut, y[3] + cut,
+                                                    y[4] + cut, y[5] + cut}, n - cut);
         quant_ledger_pool(&a, &b);
         int ok = memcmp(&a, &whole, sizeof a) == 0 && shares_sum(&whole);
         CU_ASSERT(ok);

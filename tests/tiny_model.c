@@ -293,9 +293,10 @@ static void gated(const tiny_model *m, const float *gate, const float *up, const
     times(down, m->width, inner, a, out);
 }
 
-static void experts(tiny_model *m, int l, const double *x, double *out)
+/* share[experts]: weights of the chosen, 0 of the others. */
+static void choose(tiny_model *m, int l, const double *x, double *share)
 {
-    double share[WIDEST], y[WIDEST], sum = 0, all = 0;
+    double sum = 0, all = 0;
     bool chosen[WIDEST] = {false};
     times(weight(m, l, "router.proj.weight"), m->experts, m->width, x, share);
     for (int e = 0; e < m->experts; e++) {
@@ -317,20 +318,37 @@ static void experts(tiny_model *m, int l, const double *x, double *out)
         chosen[best] = true;
         sum += share[best];
     }
-    int size = m->expert_inner * m->width;
     for (int e = 0; e < m->experts; e++) {
-        if (chosen[e]) {
+        share[e] = chosen[e] ? share[e] / sum : 0;
+    }
+}
+
+/* Row `at` of layers times rows. */
+static void experts(tiny_model *m, int l, size_t at, const double *x, double *out)
+{
+    double own[WIDEST], y[WIDEST];
+    double *share = m->routes ? m->routes + at * (size_t)m->experts : own;
+    int size = m->expert_inner * m->width;
+    if (!m->frozen) {
+        choose(m, l, x, share);
+    }
+    for (int e = 0; e < m->experts; e++) {
+        memset(y, 0, sizeof y);
+        if (share[e] > 0) {
             gated(m, weight(m, l, "experts.gate_proj") + e * size,
                   weight(m, l, "experts.up_proj") + e * size,
                   weight(m, l, "experts.down_proj") + e * size, m->expert_inner, x, y);
-            for (int i = 0; i < m->width; i++) {
-                out[i] += share[e] / sum * y[i];
-            }
+        }
+        for (int i = 0; i < m->width; i++) {
+            out[i] += share[e] * y[i];
+        }
+        for (int i = 0; i < m->width && m->outputs; i++) {
+            m->outputs[(at * (size_t)m->experts + (size_t)e) * (size_t)m->width + (size_t)i] = y[i];
         }
     }
 }
 
-static void block(tiny_model *m, int l, int p, double *h, memory *past)
+static void block(tiny_model *m, int l, int p, size_t at, double *h, memory *past)
 {
     double x[WIDEST], y[WIDEST];
     normed(m, h, weight(m, l, "input_layernorm.weight"), m->width, x);
@@ -346,7 +364,7 @@ static void block(tiny_model *m, int l, int p, double *h, memory *past)
     gated(m, weight(m, l, "mlp.gate_proj.weight"), weight(m, l, "mlp.up_proj.weight"),
           weight(m, l, "mlp.down_proj.weight"), m->inner, x, y);
     if (m->moe) {
-        experts(m, l, x, y);
+        experts(m, l, at, x, y);
         normed(m, y, weight(m, l, "post_feedforward_layernorm.weight"), m->width, y);
     }
     for (int i = 0; i < m->width; i++) {
@@ -366,7 +384,7 @@ void tiny_forward(tiny_model *m, const int64_t *ids, int n, int s, double *logit
             h[i] = (double)embed[ids[r] * m->width + i] * (m->moe ? sqrt(m->width) : 1);
         }
         for (int l = 0; l < m->layers; l++) {
-            block(m, l, r % s, h, &past[l]);
+            block(m, l, r % s, (size_t)(l * n * s + r), h, &past[l]);
             if (hidden) {
                 memcpy(hidden + (l * n * s + r) * m->width, h, (size_t)m->width * sizeof *h);
             }

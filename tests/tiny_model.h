@@ -27,6 +27,11 @@ typedef struct tiny_model {
     size_t count;
     char folder[256];
     double margin; /* set by tiny_forward: smallest gap between a chosen and a refused share */
+    /* NULL, or weights of the experts [layers][n * s][experts], 0 where not chosen: noted by
+     * tiny_forward, or with `frozen` what it goes by. */
+    double *routes;
+    bool frozen;
+    double *outputs; /* NULL, or noted: [layers][n * s][experts][width], 0 where not chosen */
 } tiny_model;
 
 /* Sizes and weights from d, files in a fresh folder. */

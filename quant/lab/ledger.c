@@ -9,6 +9,9 @@ void quant_ledger_add(quant_ledger_terms *sum, const quant_ledger_values *v, siz
 {
     for (size_t i = 0; i < n; i++) {
         lab_ledger_put(sum, v->clean[i], v->both[i], v->injected[i], v->carried[i]);
+        if (v->frozen && v->frozen_injected) {
+            lab_ledger_put_frozen(sum, v->clean[i], v->frozen[i], v->frozen_injected[i]);
+        }
     }
 }
 
@@ -23,6 +26,8 @@ void quant_ledger_pool(quant_ledger_terms *sum, const quant_ledger_terms *more)
     sum->carried_dot += more->carried_dot;
     sum->injected_dot += more->injected_dot;
     sum->cross_dot += more->cross_dot;
+    sum->frozen2 += more->frozen2;
+    sum->frozen_injected2 += more->frozen_injected2;
 }
 
 double lab_norm_ratio(double energy, double clean2)
@@ -38,6 +43,16 @@ double quant_ledger_error(const quant_ledger_terms *t)
 double quant_ledger_delta(const quant_ledger_terms *t)
 {
     return lab_norm_ratio(t->injected2, t->clean2);
+}
+
+double quant_ledger_frozen_error(const quant_ledger_terms *t)
+{
+    return lab_norm_ratio(t->frozen2, t->clean2);
+}
+
+double quant_ledger_frozen_delta(const quant_ledger_terms *t)
+{
+    return lab_norm_ratio(t->frozen_injected2, t->clean2);
 }
 
 quant_ledger_shares quant_ledger_shares_of(const quant_ledger_terms *t)
@@ -74,6 +89,9 @@ static const struct {
     [QUANT_PLACE_UP] = {"up", QUANT_STAGE_UP},
     [QUANT_PLACE_DOWN] = {"down", QUANT_STAGE_DOWN},
     [QUANT_PLACE_ROUTER] = {"router", QUANT_STAGE_ROUTER},
+    [QUANT_PLACE_EXPERT_GATE] = {"expert_gate", QUANT_STAGE_EXPERT_GATE},
+    [QUANT_PLACE_EXPERT_UP] = {"expert_up", QUANT_STAGE_EXPERT_UP},
+    [QUANT_PLACE_EXPERT_DOWN] = {"expert_down", QUANT_STAGE_EXPERT_DOWN},
     [QUANT_PLACE_EXPERTS] = {"experts", QUANT_STAGE_EXPERTS},
     [QUANT_PLACE_STREAM] = {"stream", QUANT_STAGE_RESIDUAL},
     [QUANT_PLACE_LOGITS] = {"logits", QUANT_STAGE_LOGITS},
@@ -100,6 +118,19 @@ quant_ledger_terms quant_ledger_pooled(const quant_ledger *l, uint64_t depth, qu
     quant_ledger_terms sum = {.n = 0};
     for (size_t j = 0; j < l->positions; j++) {
         quant_ledger_pool(&sum, quant_ledger_at(l, depth, place, j));
+    }
+    return sum;
+}
+
+quant_ledger_terms quant_ledger_kind(const quant_ledger *l, const quant_model *model, bool local,
+                                     quant_place place)
+{
+    quant_ledger_terms sum = {.n = 0};
+    for (uint64_t d = 1; d + 1 < l->depths; d++) {
+        if (quant_model_is_local(model, d - 1) == local) {
+            quant_ledger_terms t = quant_ledger_pooled(l, d, place);
+            quant_ledger_pool(&sum, &t);
+        }
     }
     return sum;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* propagate.c - the four values of every part, for each scheme. */
+/* propagate.c - the values of every part, for each scheme. */
 #include <limits.h>
 #include <string.h>
 
@@ -42,6 +42,41 @@ static size_t ledger_terms(const quant_propagate_result *r)
     return (size_t)r->depths * QUANT_PLACE_COUNT * r->s;
 }
 
+static size_t routing_experts(const quant_routing *r)
+{
+    return (size_t)r->layers * r->experts;
+}
+
+static size_t routing_terms(const quant_routing *r)
+{
+    return (size_t)r->layers * r->positions;
+}
+
+static quant_status new_routing(work *w, quant_propagate_column *c)
+{
+    const quant_model_sizes *z = quant_model_sizes_of(w->model);
+    quant_propagate_result *r = w->result;
+    if (z->experts == 0) {
+        return QUANT_OK;
+    }
+    c->routing = (quant_routing){.layers = z->layers, .positions = r->s,
+                                 .experts = (size_t)z->experts};
+    c->routing.terms = quant_alloc(w->ctx, routing_terms(&c->routing), sizeof *c->routing.terms);
+    c->routing.expert = quant_alloc(w->ctx, routing_experts(&c->routing),
+                                    sizeof *c->routing.expert);
+    c->frozen_rows = quant_alloc(w->ctx, r->n * r->s, sizeof *c->frozen_rows);
+    if (!c->routing.terms || !c->routing.expert || !c->frozen_rows) {
+        return QUANT_ENOMEM;
+    }
+    for (size_t i = 0; i < routing_terms(&c->routing); i++) {
+        c->routing.terms[i] = (quant_routing_terms){.tokens = 0};
+    }
+    for (size_t i = 0; i < routing_experts(&c->routing); i++) {
+        c->routing.expert[i] = (quant_expert_terms){.clean_tokens = 0};
+    }
+    return QUANT_OK;
+}
+
 static quant_status new_column(work *w, quant_propagate_column *c, const quant_scheme *scheme)
 {
     quant_propagate_result *r = w->result;
@@ -59,6 +94,7 @@ static quant_status new_column(work *w, quant_propagate_column *c, const quant_s
     for (size_t i = 0; i < ledger_terms(r); i++) {
         c->ledger.terms[i] = (quant_ledger_terms){.n = 0};
     }
+    QUANT_TRY(new_routing(w, c));
     for (uint64_t d = 0; c->arithmetic && d < r->depths; d++) {
         c->arithmetic[d] = (quant_arithmetic_terms){.n = 0};
     }
@@ -70,6 +106,9 @@ static void free_column(quant_context *ctx, const quant_propagate_result *r,
 {
     quant_release(ctx, c->ledger.terms, ledger_terms(r), sizeof *c->ledger.terms);
     quant_release(ctx, c->rows, r->n * r->s, sizeof *c->rows);
+    quant_release(ctx, c->frozen_rows, r->n * r->s, sizeof *c->frozen_rows);
+    quant_release(ctx, c->routing.terms, routing_terms(&c->routing), sizeof *c->routing.terms);
+    quant_release(ctx, c->routing.expert, routing_experts(&c->routing), sizeof *c->routing.expert);
     quant_release(ctx, c->arithmetic, (size_t)r->depths, sizeof *c->arithmetic);
     quant_release(ctx, c->whiteness, (size_t)r->depths, sizeof *c->whiteness);
     quant_release(ctx, c->isolated, c->isolated_room, sizeof *c->isolated);
@@ -131,26 +170,48 @@ static quant_status run_plain(const work *w, lab_recorder *r, const quant_tokens
 static quant_status run_values(const work *w, lab_recorder *r, const quant_tokens *tokens,
                                lab_pick *pick)
 {
-    const quant_forward_variant v[LAB_VALUES] = {
+    quant_forward_variant v[LAB_MOST] = {
         [LAB_CLEAN] = {.scheme = NULL},
         [LAB_BOTH] = {.scheme = lab_pick_scheme, .user = pick},
         [LAB_INJECTED] = {.scheme = lab_pick_scheme, .user = pick, .follows = true,
                           .leader = LAB_CLEAN},
-        [LAB_CARRIED] = {.scheme = NULL, .follows = true, .leader = LAB_BOTH}};
+        [LAB_FROZEN] = {.scheme = lab_pick_scheme, .user = pick, .routed = true,
+                        .router = LAB_CLEAN},
+        [LAB_FROZEN_INJECTED] = {.scheme = lab_pick_scheme, .user = pick, .follows = true,
+                                 .leader = LAB_CLEAN, .routed = true, .router = LAB_CLEAN}};
+    v[r->values - 1] = (quant_forward_variant){.follows = true, .leader = LAB_BOTH};
     const quant_forward_options o = {.compute = w->options->compute,
                                      .stages = lab_recorder_stages(r), .visit = lab_recorder_visit,
                                      .user = r};
-    return quant_forward_run(w->ctx, w->model, tokens, v, LAB_VALUES, &o);
+    return quant_forward_run(w->ctx, w->model, tokens, v, r->values, &o);
+}
+
+/* Rows of a batch that begins at position `first` of all. */
+static void compare_logits(const work *w, const lab_recorder *r, const quant_tokens *tokens,
+                           quant_propagate_column *c, size_t first)
+{
+    size_t vocab = (size_t)quant_model_sizes_of(w->model)->vocab, step = r->n * r->s * vocab;
+    const float *clean = r->at[QUANT_PLACE_LOGITS];
+    lab_logits_rows(w->ctx, clean, clean + LAB_BOTH * step, tokens, vocab, c->rows + first);
+    if (c->frozen_rows) {
+        lab_logits_rows(w->ctx, clean, clean + LAB_FROZEN * step, tokens, vocab,
+                        c->frozen_rows + first);
+    }
+    if (is_rounded(w) && c == w->result->columns) {
+        lab_logits_rows(w->ctx, r->plain_logits, clean, tokens, vocab,
+                        w->result->arithmetic_rows + first);
+    }
 }
 
 /* Sequences [first, first + some). */
 static quant_status run_batch(const work *w, quant_propagate_column *c, size_t first, size_t some)
 {
-    size_t s = w->tokens->s, vocab = (size_t)quant_model_sizes_of(w->model)->vocab;
+    size_t s = w->tokens->s;
     const quant_tokens tokens = {w->tokens->id + first * s, some, s};
     lab_pick pick = {&c->scheme, w->options->select, w->options->user};
     lab_recorder r = {.ctx = w->ctx, .model = w->model, .n = some, .s = s, .ledger = &c->ledger,
-                      .arithmetic = c->arithmetic};
+                      .arithmetic = c->arithmetic,
+                      .routing = c->routing.experts > 0 ? &c->routing : NULL};
     quant_status status = lab_recorder_begin(&r, is_rounded(w));
     if (status == QUANT_OK && is_rounded(w)) {
         status = run_plain(w, &r, &tokens);
@@ -159,13 +220,7 @@ static quant_status run_batch(const work *w, quant_propagate_column *c, size_t f
         status = run_values(w, &r, &tokens, &pick);
     }
     if (status == QUANT_OK) {
-        const float *clean = r.at[QUANT_PLACE_LOGITS];
-        lab_logits_rows(w->ctx, clean, clean + LAB_BOTH * some * s * vocab, &tokens, vocab,
-                        c->rows + first * s);
-        if (is_rounded(w) && c == w->result->columns) {
-            lab_logits_rows(w->ctx, r.plain_logits, clean, &tokens, vocab,
-                            w->result->arithmetic_rows + first * s);
-        }
+        compare_logits(w, &r, &tokens, c, first * s);
     }
     lab_recorder_end(&r, is_rounded(w));
     return status;
@@ -214,6 +269,10 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
     }
     QUANT_TRY(isolate(w, c));
     QUANT_TRY(whiteness(w, c));
+    if (c->frozen_rows) {
+        QUANT_TRY(quant_logits_summarize(w->ctx, c->frozen_rows, w->tokens->n, w->tokens->s,
+                                         w->options->seed, &c->frozen));
+    }
     for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
         QUANT_TRY(quant_growth_judge(w->ctx, &c->ledger, (quant_growth)g, &c->growth[g]));
     }

@@ -13,11 +13,18 @@
  *     cross    = f(W',x') - f(W',x) - f(W,x') + f(W,x)
  *     E        = f(W',x') - f(W,x) = carried + injected + cross
  * Shares <term, E> / |E|^2 sum to 1 and may be negative: a term can undo what the others did. Raw
- * norms stand beside them. Nothing is assumed of f: the four values are run, not estimated. */
+ * norms stand beside them. Nothing is assumed of f: the four values are run, not estimated.
+ *
+ * Experts. The router of a quantized model sends tokens elsewhere. How often is counted apart
+ * (quant/lab/routing.h), and two more values are run in which every token meets the experts of
+ * the clean run with their clean weights, routes frozen: frozen = f(W',x'') - f(W,x) with x'' the
+ * stream of the quantized model whose routes are frozen in all layers, and frozen_injected the same
+ * on clean input. What lies between them and E, and injected, is due to other routes. */
 #ifndef QUANT_LAB_PROPAGATE_H
 #define QUANT_LAB_PROPAGATE_H
 
 #include "quant/lab/jacobian.h"
+#include "quant/lab/routing.h"
 #include "quant/lab/whiteness.h"
 #include "quant/model/forward.h"
 
@@ -29,14 +36,18 @@ typedef struct quant_ledger_terms {
     double clean2, error2;                       /* |f(W,x)|^2, |E|^2 */
     double carried2, injected2, cross2;
     double carried_dot, injected_dot, cross_dot; /* with E */
+    double frozen2, frozen_injected2;            /* 0 when the model has no experts */
 } quant_ledger_terms;
 
-/* The same n elements of the four values. */
+/* The same n elements of the four values, and with experts of the two whose routes are frozen (NULL
+ * both: nothing is added to frozen2 and frozen_injected2). */
 typedef struct quant_ledger_values {
     const double *clean;    /* f(W, x)  */
     const double *both;     /* f(W',x') */
     const double *injected; /* f(W',x)  */
     const double *carried;  /* f(W, x') */
+    const double *frozen;          /* f(W',x''), routes of the clean run */
+    const double *frozen_injected; /* f(W',x), routes of the clean run */
 } quant_ledger_values;
 
 void quant_ledger_add(quant_ledger_terms *sum, const quant_ledger_values *v, size_t n);
@@ -46,6 +57,9 @@ void quant_ledger_pool(quant_ledger_terms *sum, const quant_ledger_terms *more);
 double quant_ledger_error(const quant_ledger_terms *t);
 /* |injected| / |f(W,x)|, the delta of the growth models. */
 double quant_ledger_delta(const quant_ledger_terms *t);
+/* The same two with the routes of the clean run. */
+double quant_ledger_frozen_error(const quant_ledger_terms *t);
+double quant_ledger_frozen_delta(const quant_ledger_terms *t);
 
 /* NaN when E = 0. */
 typedef struct quant_ledger_shares {
@@ -68,8 +82,11 @@ typedef enum quant_place {
     QUANT_PLACE_GATE,
     QUANT_PLACE_UP,
     QUANT_PLACE_DOWN,
-    QUANT_PLACE_ROUTER,
-    QUANT_PLACE_EXPERTS,
+    QUANT_PLACE_ROUTER,      /* softmax over all experts */
+    QUANT_PLACE_EXPERT_GATE, /* of every expert, 0 where a token did not choose it */
+    QUANT_PLACE_EXPERT_UP,
+    QUANT_PLACE_EXPERT_DOWN, /* before the expert's weight */
+    QUANT_PLACE_EXPERTS,     /* weighted sum */
     QUANT_PLACE_STREAM, /* residual stream: after the embedding, after each layer */
     QUANT_PLACE_LOGITS,
     QUANT_PLACE_COUNT
@@ -90,6 +107,10 @@ const quant_ledger_terms *quant_ledger_at(const quant_ledger *l, uint64_t depth,
                                           size_t position);
 /* All positions. */
 quant_ledger_terms quant_ledger_pooled(const quant_ledger *l, uint64_t depth, quant_place place);
+/* All positions of all layers of one kind: those that see a window (local), or everything. n = 0:
+ * the model has no such layer. */
+quant_ledger_terms quant_ledger_kind(const quant_ledger *l, const quant_model *model, bool local,
+                                     quant_place place);
 
 /* Arithmetic as a term of its own: with `clean` run in float and everything else rounded to the
  * compute type, error = (quantized - unquantized, rounded) + (unquantized, rounded - float). */
@@ -247,6 +268,9 @@ typedef struct quant_propagate_column {
     quant_arithmetic_terms *arithmetic; /* [depths], at STREAM and, last, LOGITS; NULL with f32 */
     quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
     quant_logits_summary logits;
+    quant_routing routing;         /* without experts: all zero */
+    quant_logits_row *frozen_rows; /* [n][s]: routes frozen; NULL without experts */
+    quant_logits_summary frozen;
     quant_growth_fit growth[QUANT_GROWTH_COUNT];
     quant_whiteness_row *whiteness; /* [depths]; NULL when not asked */
     /* Parts in descending order of kl_mean, then all of them at once; NULL when not asked. */
@@ -265,9 +289,9 @@ typedef struct quant_propagate_result {
     quant_logits_summary arithmetic;
 } quant_propagate_result;
 
-/* Four variants of the model side by side for each scheme, so many sequences at a time that what is
- * kept of a layer (or of the logits) stays near 256 MiB, at least one. Same bytes for any number of
- * threads. Free with quant_propagate_free. */
+/* Four variants of the model (with experts six) side by side for each scheme, so many sequences at
+ * a time that what is kept of a layer (or of the logits) stays near 256 MiB, at least one. Same
+ * bytes for any number of threads. Free with quant_propagate_free. */
 quant_status quant_propagate(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                              const quant_propagate_options *options,
                              quant_propagate_result **result);

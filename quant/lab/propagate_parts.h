@@ -5,8 +5,10 @@
 
 #include "quant/lab/propagate.h"
 
-/* Variants of one run; the two with the same weights stand side by side. */
-enum { LAB_CLEAN, LAB_BOTH, LAB_INJECTED, LAB_CARRIED, LAB_VALUES };
+/* Variants of one run; those with the same weights stand side by side, and the carried value is
+ * the last: number LAB_PLAIN - 1, or with experts LAB_MOST - 1. */
+enum { LAB_CLEAN, LAB_BOTH, LAB_INJECTED, LAB_FROZEN, LAB_FROZEN_INJECTED };
+enum { LAB_PLAIN = 4, LAB_MOST = 6 };
 
 static inline void lab_ledger_put(quant_ledger_terms *t, double clean, double both, double injected,
                                   double carried)
@@ -24,6 +26,13 @@ static inline void lab_ledger_put(quant_ledger_terms *t, double clean, double bo
     t->cross_dot += x * e;
 }
 
+static inline void lab_ledger_put_frozen(quant_ledger_terms *t, double clean, double frozen,
+                                         double injected)
+{
+    t->frozen2 += (frozen - clean) * (frozen - clean);
+    t->frozen_injected2 += (injected - clean) * (injected - clean);
+}
+
 /* sqrt(energy / clean2); NaN when both are zero. */
 double lab_norm_ratio(double energy, double clean2);
 
@@ -33,18 +42,20 @@ static inline quant_ledger_terms *lab_ledger_row(const quant_ledger *l, uint64_t
     return l->terms + (depth * QUANT_PLACE_COUNT + place) * l->positions;
 }
 
-/* What a run shows of one layer, and where it goes. Buffers are [LAB_VALUES][n * s][cols]. */
+/* What a run shows of one layer, and where it goes. Buffers are [values][n * s][cols]. */
 typedef struct lab_recorder {
     quant_context *ctx;
     const quant_model *model;
     size_t n, s;                    /* of this batch */
-    size_t values;                  /* variants that are kept: LAB_VALUES, or 1 for a plain run */
+    size_t values;                  /* variants: LAB_PLAIN, or with experts LAB_MOST */
     size_t cols[QUANT_PLACE_COUNT]; /* 0: there is no such place */
     float *at[QUANT_PLACE_COUNT];
+    float *routes;                  /* weights of the experts; cols of ROUTER */
     float *plain;                   /* [depths][n * s][cols of STREAM] of the f32 run; NULL: none */
     float *plain_logits;
     bool keep_plain;                /* this is that run: fill them */
     const quant_ledger *ledger;
+    const quant_routing *routing;   /* with experts only */
     quant_arithmetic_terms *arithmetic; /* [depths]; NULL: none */
 } lab_recorder;
 
@@ -57,6 +68,9 @@ uint32_t lab_recorder_stages(const lab_recorder *r);
 /* A quant_stage_visitor; when the last piece of the last variant of a depth is in, its terms are
  * added to the ledger. */
 quant_status lab_recorder_visit(void *user, const quant_stage_view *view);
+
+/* Add what is recorded of a layer with experts. */
+void lab_routing_account(const lab_recorder *r, uint64_t layer);
 
 /* What a variant asks for its schemes: user of lab_pick_scheme. */
 typedef struct lab_pick {

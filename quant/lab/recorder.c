@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* recorder.c - keeps what a run shows of a layer until all four values of it are there, then adds
+/* recorder.c - keeps what a run shows of a layer until all values of it are there, then adds
  * their terms to the ledger. */
 #include <math.h>
 #include <string.h>
@@ -21,6 +21,11 @@ static uint64_t place_cols(const quant_model *model, quant_place place)
         return z->inner;
     case QUANT_PLACE_ROUTER:
         return z->experts;
+    case QUANT_PLACE_EXPERT_GATE:
+    case QUANT_PLACE_EXPERT_UP:
+        return z->experts * z->expert_inner;
+    case QUANT_PLACE_EXPERT_DOWN:
+        return z->experts * z->width;
     case QUANT_PLACE_EXPERTS:
         return z->experts > 0 ? z->width : 0;
     case QUANT_PLACE_LOGITS:
@@ -36,9 +41,11 @@ bool lab_recorder_floats(const quant_model *model, size_t s, bool plain, uint64_
 {
     const quant_model_sizes *z = quant_model_sizes_of(model);
     uint64_t cols = plain ? (z->layers + 1) * z->width + z->vocab : 0;
+    uint64_t values = z->experts > 0 ? LAB_MOST : LAB_PLAIN;
     for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
-        cols += LAB_VALUES * place_cols(model, (quant_place)p);
+        cols += values * place_cols(model, (quant_place)p);
     }
+    cols += values * z->experts; /* routes */
     return !__builtin_mul_overflow(cols, (uint64_t)s, floats) &&
            *floats <= SIZE_MAX / sizeof(float);
 }
@@ -60,13 +67,17 @@ static size_t place_floats(const lab_recorder *r, int place)
 
 quant_status lab_recorder_begin(lab_recorder *r, bool plain)
 {
-    r->values = LAB_VALUES;
+    r->values = quant_model_sizes_of(r->model)->experts > 0 ? LAB_MOST : LAB_PLAIN;
     for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
         r->cols[p] = (size_t)place_cols(r->model, (quant_place)p);
         r->at[p] = quant_alloc(r->ctx, place_floats(r, p), sizeof(float));
         if (!r->at[p]) {
             return QUANT_ENOMEM;
         }
+    }
+    r->routes = quant_alloc(r->ctx, place_floats(r, QUANT_PLACE_ROUTER), sizeof(float));
+    if (!r->routes) {
+        return QUANT_ENOMEM;
     }
     if (plain) {
         r->plain = quant_alloc(r->ctx, plain_floats(r), sizeof(float));
@@ -81,6 +92,7 @@ void lab_recorder_end(lab_recorder *r, bool plain)
     for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
         quant_release(r->ctx, r->at[p], place_floats(r, p), sizeof(float));
     }
+    quant_release(r->ctx, r->routes, place_floats(r, QUANT_PLACE_ROUTER), sizeof(float));
     if (plain) {
         quant_release(r->ctx, r->plain, plain_floats(r), sizeof(float));
         quant_release(r->ctx, r->plain_logits, r->n * r->s * r->cols[QUANT_PLACE_LOGITS],
@@ -95,10 +107,19 @@ uint32_t lab_recorder_stages(const lab_recorder *r)
     for (int p = 0; p < QUANT_PLACE_COUNT && !r->keep_plain; p++) {
         stages |= r->cols[p] > 0 ? 1u << quant_place_stage((quant_place)p) : 0;
     }
+    stages |= r->cols[QUANT_PLACE_ROUTER] > 0 && !r->keep_plain ? 1u << QUANT_STAGE_ROUTES : 0;
     return stages;
 }
 
 /* ---- terms of a depth ----------------------------------------------------------------------- */
+
+static void put_values(const lab_recorder *r, const double y[LAB_MOST], quant_ledger_terms *sum)
+{
+    lab_ledger_put(sum, y[LAB_CLEAN], y[LAB_BOTH], y[LAB_INJECTED], y[r->values - 1]);
+    if (r->values == LAB_MOST) {
+        lab_ledger_put_frozen(sum, y[LAB_CLEAN], y[LAB_FROZEN], y[LAB_FROZEN_INJECTED]);
+    }
+}
 
 static void add_rows(const lab_recorder *r, quant_place place, size_t position,
                      quant_ledger_terms *sum)
@@ -107,9 +128,11 @@ static void add_rows(const lab_recorder *r, quant_place place, size_t position,
     for (size_t i = 0; i < r->n; i++) {
         const float *at = r->at[place] + (i * r->s + position) * cols;
         for (size_t c = 0; c < cols; c++) {
-            lab_ledger_put(sum, (double)at[c], (double)at[LAB_BOTH * step + c],
-                           (double)at[LAB_INJECTED * step + c],
-                           (double)at[LAB_CARRIED * step + c]);
+            double y[LAB_MOST];
+            for (size_t v = 0; v < r->values; v++) {
+                y[v] = (double)at[v * step + c];
+            }
+            put_values(r, y, sum);
         }
     }
 }
@@ -129,11 +152,11 @@ static void add_score(const lab_recorder *r, const float *q, const float *k,
 {
     size_t d = (size_t)quant_model_sizes_of(r->model)->head_dim, rows = r->n * r->s;
     size_t q_step = rows * r->cols[QUANT_PLACE_Q], k_step = rows * r->cols[QUANT_PLACE_K];
-    double y[LAB_VALUES], scale = 1 / sqrt((double)d);
-    for (size_t v = 0; v < LAB_VALUES; v++) {
+    double y[LAB_MOST], scale = 1 / sqrt((double)d);
+    for (size_t v = 0; v < r->values; v++) {
         y[v] = scale * dot(q + v * q_step, k + v * k_step, d);
     }
-    lab_ledger_put(sum, y[LAB_CLEAN], y[LAB_BOTH], y[LAB_INJECTED], y[LAB_CARRIED]);
+    put_values(r, y, sum);
 }
 
 static void add_scores(const lab_recorder *r, uint64_t layer, size_t position,
@@ -212,28 +235,71 @@ static quant_place place_of(quant_stage stage)
     return stage == QUANT_STAGE_EMBED ? QUANT_PLACE_STREAM : (quant_place)p;
 }
 
-quant_status lab_recorder_visit(void *user, const quant_stage_view *v)
+/* The experts of these rows are known: their places begin as zeros. */
+static void begin_experts(lab_recorder *r, const quant_stage_view *v)
 {
-    lab_recorder *r = user;
-    quant_place place = place_of(v->stage);
-    bool ends = place == QUANT_PLACE_STREAM || place == QUANT_PLACE_LOGITS;
-    uint64_t depth = v->stage == QUANT_STAGE_EMBED ? 0 : v->layer + 1;
-    if (v->cols != r->cols[place]) {
-        return quant_fail(r->ctx, QUANT_ESHAPE, "%s: expected %zu columns, found %zu",
-                          quant_stage_name(v->stage), r->cols[place], v->cols);
+    for (int p = QUANT_PLACE_EXPERT_GATE; p <= QUANT_PLACE_EXPERT_DOWN; p++) {
+        size_t first = v->variant * r->n * r->s + v->first_row;
+        memset(r->at[p] + first * r->cols[p], 0, v->rows * r->cols[p] * sizeof *r->at[p]);
     }
-    size_t count = r->n * r->s * v->cols, offset = v->first_row * v->cols;
+    memcpy(r->routes + (v->variant * r->n * r->s + v->first_row) * v->cols, v->data,
+           v->rows * v->cols * sizeof *v->data);
+}
+
+/* Rows of one expert go to its columns. */
+static void keep_expert(lab_recorder *r, quant_place place, const quant_stage_view *v)
+{
+    size_t first = v->variant * r->n * r->s;
+    for (size_t i = 0; i < v->rows; i++) {
+        memcpy(r->at[place] + (first + v->chosen[i]) * r->cols[place] + v->expert * v->cols,
+               v->data + i * v->cols, v->cols * sizeof *v->data);
+    }
+}
+
+static void keep_rows(lab_recorder *r, quant_place place, uint64_t depth, const quant_stage_view *v)
+{
+    size_t count = r->n * r->s * v->cols;
     float *to = r->at[place] + v->variant * count;
     if (r->keep_plain) {
         to = place == QUANT_PLACE_LOGITS ? r->plain_logits : r->plain + depth * count;
     }
-    memcpy(to + offset, v->data, v->rows * v->cols * sizeof *to);
+    memcpy(to + v->first_row * v->cols, v->data, v->rows * v->cols * sizeof *to);
+}
+
+static void account_depth(lab_recorder *r, uint64_t depth)
+{
+    account(r, depth);
+    if (r->routing && depth > 0 && depth < last_depth(r)) {
+        lab_routing_account(r, depth - 1);
+    }
+    if (r->arithmetic) {
+        account_arithmetic(r, depth);
+    }
+}
+
+quant_status lab_recorder_visit(void *user, const quant_stage_view *v)
+{
+    lab_recorder *r = user;
+    if (v->stage == QUANT_STAGE_ROUTES) {
+        begin_experts(r, v);
+        return QUANT_OK;
+    }
+    quant_place place = place_of(v->stage);
+    bool ends = place == QUANT_PLACE_STREAM || place == QUANT_PLACE_LOGITS;
+    uint64_t depth = v->stage == QUANT_STAGE_EMBED ? 0 : v->layer + 1;
+    size_t cols = v->chosen ? v->cols * r->cols[QUANT_PLACE_ROUTER] : v->cols;
+    if (cols != r->cols[place]) {
+        return quant_fail(r->ctx, QUANT_ESHAPE, "%s: expected %zu columns, found %zu",
+                          quant_stage_name(v->stage), r->cols[place], cols);
+    }
+    if (v->chosen) {
+        keep_expert(r, place, v);
+    } else {
+        keep_rows(r, place, depth, v);
+    }
     if (!r->keep_plain && ends && v->variant + 1 == r->values &&
         v->first_row + v->rows == r->n * r->s) {
-        account(r, depth);
-        if (r->arithmetic) {
-            account_arithmetic(r, depth);
-        }
+        account_depth(r, depth);
     }
     return QUANT_OK;
 }

@@ -93,9 +93,12 @@ static quant_status one_expert(const model_pass *p, size_t e, size_t row, size_t
                                 p->expert_out.at, n, inner, width};
     model_multiply(p, &gate);
     model_multiply(p, &up);
+    QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_GATE, p->gate.at, e, n, inner));
+    QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_UP, p->up.at, e, n, inner));
     model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, n, inner);
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_ACTIVATION, p->gate.at, e, n, inner));
     model_multiply(p, &down);
+    QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_DOWN, p->expert_out.at, e, n, width));
     scatter(p, routes, e, rows);
     return QUANT_OK;
 }

@@ -24,7 +24,9 @@ const char *quant_stage_name(quant_stage stage)
         [QUANT_STAGE_UP] = "up", [QUANT_STAGE_ACTIVATION] = "activation",
         [QUANT_STAGE_DOWN] = "down", [QUANT_STAGE_ROUTER] = "router",
         [QUANT_STAGE_ROUTES] = "routes", [QUANT_STAGE_EXPERT_INPUT] = "expert_input",
-        [QUANT_STAGE_EXPERT_ACTIVATION] = "expert_activation", [QUANT_STAGE_EXPERTS] = "experts",
+        [QUANT_STAGE_EXPERT_GATE] = "expert_gate", [QUANT_STAGE_EXPERT_UP] = "expert_up",
+        [QUANT_STAGE_EXPERT_ACTIVATION] = "expert_activation",
+        [QUANT_STAGE_EXPERT_DOWN] = "expert_down", [QUANT_STAGE_EXPERTS] = "experts",
         [QUANT_STAGE_FFN_ADDED] = "ffn_added", [QUANT_STAGE_RESIDUAL] = "residual",
         [QUANT_STAGE_FINAL] = "final", [QUANT_STAGE_LOGITS] = "logits"};
     return (unsigned)stage < QUANT_STAGE_COUNT ? names[stage] : "?";

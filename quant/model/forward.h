@@ -52,7 +52,10 @@ typedef enum quant_stage {
     QUANT_STAGE_ROUTER,          /* softmax over all experts */
     QUANT_STAGE_ROUTES,          /* weight of each expert; 0 where it was not chosen */
     QUANT_STAGE_EXPERT_INPUT,    /* rows that chose one expert: what its gate and up multiply */
+    QUANT_STAGE_EXPERT_GATE,
+    QUANT_STAGE_EXPERT_UP,
     QUANT_STAGE_EXPERT_ACTIVATION, /* act(gate) * up of them: what its down multiplies */
+    QUANT_STAGE_EXPERT_DOWN,     /* before the expert's weight */
     QUANT_STAGE_EXPERTS,         /* weighted sum over the chosen experts */
     QUANT_STAGE_FFN_ADDED,       /* what is added to the residual stream */
     QUANT_STAGE_RESIDUAL,        /* residual stream after the layer */
@@ -67,9 +70,9 @@ const char *quant_stage_name(quant_stage stage);
 /* data[rows][cols], valid during the call. Rows first_row .. first_row + rows - 1 of the n * s (row
  * i * s + j is position j of sequence i; with last_only row i is the last position of sequence i
  * in FINAL and LOGITS). SCORES come one sequence at a time, first_row = i * s, rows = heads * s.
- * The two EXPERT stages come expert by expert, INPUT before ACTIVATION, with the rows that chose
- * it: row r of data is row chosen[r] of the n * s, ascending, first_row = chosen[0]; an expert that
- * no row of the piece chose is not shown. */
+ * The EXPERT_* stages come expert by expert, with the rows that chose it: row r of data is row
+ * chosen[r] of the n * s, ascending, first_row = chosen[0]; an expert that no row of the piece
+ * chose is not shown. */
 typedef struct quant_stage_view {
     quant_stage stage;
     uint64_t layer;

@@ -5,8 +5,7 @@
 
 #include "quant/internal.h"
 #include "quant/report/csv.h"
-#include "quant/report/json_out.h"
-#include "quant/report/propagate_report.h"
+#include "quant/report/propagate_parts.h"
 
 #define FIELD(name, value) \
     static double name(const quant_ledger_terms *t) \
@@ -25,21 +24,33 @@ FIELD(norm_cross, sqrt(t->cross2))
 static const struct {
     const char *key;
     double (*of)(const quant_ledger_terms *t);
+    bool experts; /* told of models with experts only */
 } fields[] = {
-    {"relative_error", quant_ledger_error}, {"delta", quant_ledger_delta},
-    {"share_carried", share_carried},       {"share_injected", share_injected},
-    {"share_cross", share_cross},           {"norm_clean", norm_clean},
-    {"norm_error", norm_error},             {"norm_carried", norm_carried},
-    {"norm_injected", norm_injected},       {"norm_cross", norm_cross},
+    {"relative_error", quant_ledger_error, false},
+    {"delta", quant_ledger_delta, false},
+    {"share_carried", share_carried, false},
+    {"share_injected", share_injected, false},
+    {"share_cross", share_cross, false},
+    {"norm_clean", norm_clean, false},
+    {"norm_error", norm_error, false},
+    {"norm_carried", norm_carried, false},
+    {"norm_injected", norm_injected, false},
+    {"norm_cross", norm_cross, false},
+    {"relative_error_frozen", quant_ledger_frozen_error, true},
+    {"delta_frozen", quant_ledger_frozen_delta, true},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 /* One array over the positions for each field. */
-static void put_positions(quant_json_writer *w, const quant_ledger *l, uint64_t depth,
+static void put_positions(quant_json_writer *w, const quant_propagate_column *c, uint64_t depth,
                           quant_place place)
 {
+    const quant_ledger *l = &c->ledger;
     quant_json_open(w, "positions", '{', QUANT_JSON_LINES);
     for (size_t f = 0; f < FIELDS; f++) {
+        if (fields[f].experts && c->routing.experts == 0) {
+            continue;
+        }
         quant_json_open(w, fields[f].key, '[', QUANT_JSON_INLINE);
         for (size_t j = 0; j < l->positions; j++) {
             double value = fields[f].of(quant_ledger_at(l, depth, place, j));
@@ -50,18 +61,47 @@ static void put_positions(quant_json_writer *w, const quant_ledger *l, uint64_t 
     quant_json_close(w);
 }
 
-static void put_place(quant_json_writer *w, const quant_ledger *l, uint64_t depth,
+static void put_terms(quant_json_writer *w, const quant_propagate_column *c,
+                      const quant_ledger_terms *t)
+{
+    for (size_t f = 0; f < FIELDS; f++) {
+        if (!fields[f].experts || c->routing.experts > 0) {
+            quant_json_put(w, fields[f].key, quant_value_real(fields[f].of(t)));
+        }
+    }
+}
+
+static void put_place(quant_json_writer *w, const quant_propagate_column *c, uint64_t depth,
                       quant_place place)
 {
-    quant_ledger_terms t = quant_ledger_pooled(l, depth, place);
+    quant_ledger_terms t = quant_ledger_pooled(&c->ledger, depth, place);
     if (t.n == 0) {
         return;
     }
     quant_json_open(w, quant_place_name(place), '{', QUANT_JSON_LINES);
-    for (size_t f = 0; f < FIELDS; f++) {
-        quant_json_put(w, fields[f].key, quant_value_real(fields[f].of(&t)));
+    put_terms(w, c, &t);
+    put_positions(w, c, depth, place);
+    quant_json_close(w);
+}
+
+/* All layers of one kind together. */
+static void put_kinds(quant_json_writer *w, const quant_propagate_report *report,
+                      const quant_propagate_column *c)
+{
+    quant_json_open(w, "kinds", '{', QUANT_JSON_LINES);
+    for (int local = 1; local >= 0; local--) {
+        quant_json_open(w, propagate_kind_text(local), '{', QUANT_JSON_LINES);
+        for (int p = 0; p < QUANT_PLACE_LOGITS; p++) {
+            quant_ledger_terms t = quant_ledger_kind(&c->ledger, report->model, local,
+                                                     (quant_place)p);
+            if (t.n > 0) {
+                quant_json_open(w, quant_place_name((quant_place)p), '{', QUANT_JSON_LINES);
+                put_terms(w, c, &t);
+                quant_json_close(w);
+            }
+        }
+        quant_json_close(w);
     }
-    put_positions(w, l, depth, place);
     quant_json_close(w);
 }
 
@@ -84,7 +124,7 @@ static void put_depth(quant_json_writer *w, const quant_propagate_column *c, uin
     quant_json_open(w, NULL, '{', QUANT_JSON_LINES);
     quant_json_put(w, "layer", quant_value_text(text));
     for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
-        put_place(w, &c->ledger, depth, (quant_place)p);
+        put_place(w, c, depth, (quant_place)p);
     }
     if (c->whiteness) {
         const quant_whiteness_row *row = &c->whiteness[depth];
@@ -115,8 +155,8 @@ static void put_cosines(quant_json_writer *w, const quant_logits_row *rows,
     quant_json_close(w);
 }
 
-static void put_logits(quant_json_writer *w, const char *key, const quant_logits_summary *s,
-                       const quant_logits_row *rows, const quant_propagate_result *r)
+void propagate_put_logits(quant_json_writer *w, const char *key, const quant_logits_summary *s,
+                          const quant_logits_row *rows, const quant_propagate_result *r)
 {
     char verdict[QUANT_LOGITS_VERDICT];
     quant_logits_verdict(s, verdict);
@@ -141,7 +181,9 @@ static void put_logits(quant_json_writer *w, const char *key, const quant_logits
     quant_json_put(w, "bootstrap_unit", quant_value_text(s->by_sequence ? "sequence" : "run"));
     quant_json_put(w, "distinguishable", quant_value_flag(s->distinguishable));
     quant_json_put(w, "verdict", quant_value_text(verdict));
-    put_cosines(w, rows, r);
+    if (rows) {
+        put_cosines(w, rows, r);
+    }
     quant_json_close(w);
 }
 
@@ -218,19 +260,26 @@ static void put_growth(quant_json_writer *w, quant_growth model, const quant_gro
     quant_json_close(w);
 }
 
-static void put_column(quant_json_writer *w, const quant_propagate_column *c,
-                       const quant_propagate_result *r)
+static void put_column(quant_json_writer *w, const quant_propagate_report *report,
+                       const quant_propagate_column *c)
 {
+    const quant_propagate_result *r = report->result;
     quant_json_open(w, NULL, '{', QUANT_JSON_LINES);
     quant_json_put(w, "scheme", quant_value_text(c->text));
     quant_json_put(w, "quantized", quant_value_count(c->quantized));
     quant_json_put(w, "kept", quant_value_count(c->kept));
-    put_logits(w, "logits", &c->logits, c->rows, r);
+    propagate_put_logits(w, "logits", &c->logits, c->rows, r);
     if (r->jacobians) {
         put_jacobians(w, c, r->jacobians);
     }
     if (c->isolated) {
         put_isolated(w, c);
+    }
+    if (c->routing.experts > 0) {
+        propagate_put_routing(w, report, c);
+    }
+    if (propagate_has_kinds(report->model)) {
+        put_kinds(w, report, c);
     }
     quant_json_open(w, "growth", '{', QUANT_JSON_LINES);
     for (int g = 0; g < QUANT_GROWTH_COUNT; g++) {
@@ -260,11 +309,11 @@ quant_status quant_propagate_report_json(quant_context *ctx, const quant_propaga
     quant_json_put(&w, "positions", quant_value_count(r->s));
     quant_json_put(&w, "compute", quant_value_text(quant_compute_text(r->compute)));
     if (r->arithmetic_rows) {
-        put_logits(&w, "arithmetic_alone", &r->arithmetic, r->arithmetic_rows, r);
+        propagate_put_logits(&w, "arithmetic_alone", &r->arithmetic, r->arithmetic_rows, r);
     }
     quant_json_open(&w, "schemes", '[', QUANT_JSON_LINES);
     for (size_t i = 0; i < r->column_count; i++) {
-        put_column(&w, &r->columns[i], r);
+        put_column(&w, report, &r->columns[i]);
     }
     quant_json_close(&w);
     quant_json_close(&w);
@@ -272,6 +321,25 @@ quant_status quant_propagate_report_json(quant_context *ctx, const quant_propaga
 }
 
 /* ---- CSV ------------------------------------------------------------------------------------ */
+
+/* Shares of tokens, in the lines of the router. */
+static void put_changed(quant_csv_writer *w, const quant_propagate_column *c, uint64_t depth,
+                        quant_place place, const size_t *position)
+{
+    double nan = (double)NAN, share[3] = {nan, nan, nan};
+    const quant_routing *r = &c->routing;
+    if (place == QUANT_PLACE_ROUTER) {
+        quant_routing_terms t = position ? r->terms[(depth - 1) * r->positions + *position]
+                                         : quant_routing_pooled(r, depth - 1);
+        const uint64_t changed[] = {t.free, t.injected, t.carried};
+        for (int i = 0; i < 3; i++) {
+            share[i] = (double)changed[i] / (double)t.tokens;
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        quant_csv_put(w, quant_value_real(share[i]));
+    }
+}
 
 static void put_row(quant_csv_writer *w, const quant_propagate_column *c, uint64_t depth,
                     quant_place place, const size_t *position)
@@ -285,8 +353,10 @@ static void put_row(quant_csv_writer *w, const quant_propagate_column *c, uint64
     quant_csv_put(w, quant_value_text(quant_place_name(place)));
     quant_csv_put(w, position ? quant_value_count(*position) : quant_value_text("all"));
     for (size_t f = 0; f < FIELDS; f++) {
-        quant_csv_put(w, quant_value_real(fields[f].of(&t)));
+        bool told = !fields[f].experts || c->routing.experts > 0;
+        quant_csv_put(w, quant_value_real(told ? fields[f].of(&t) : (double)NAN));
     }
+    put_changed(w, c, depth, place, position);
     quant_csv_end_row(w);
 }
 
@@ -309,12 +379,16 @@ quant_status quant_propagate_report_csv(quant_context *ctx, const quant_propagat
                                         FILE *to)
 {
     static const char *const keys[] = {"scheme", "layer", "place", "position"};
+    static const char *const changed[] = {"changed_free", "changed_injected", "changed_carried"};
     quant_csv_writer w = {to, false};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         quant_csv_put(&w, quant_value_text(keys[i]));
     }
     for (size_t f = 0; f < FIELDS; f++) {
         quant_csv_put(&w, quant_value_text(fields[f].key));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        quant_csv_put(&w, quant_value_text(changed[i]));
     }
     quant_csv_end_row(&w);
     for (size_t i = 0; i < report->result->column_count; i++) {

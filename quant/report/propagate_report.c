@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "quant/internal.h"
-#include "quant/report/table.h"
+#include "quant/report/propagate_parts.h"
 #include "quant/report/text.h"
 
 void quant_depth_text(uint64_t depth, uint64_t depths, char text[QUANT_DEPTH_TEXT])
@@ -25,28 +25,28 @@ const char *quant_compute_text(quant_compute compute)
     return names[compute];
 }
 
-static void add_real(quant_table *t, double value)
+void propagate_add_real(quant_table *t, double value)
 {
     char text[QUANT_TEXT_NUMBER];
     quant_text_real(value, text);
     quant_table_add(t, text);
 }
 
-static void add_share(quant_table *t, double share)
+void propagate_add_share(quant_table *t, double share)
 {
     char text[QUANT_TEXT_NUMBER];
     snprintf(text, sizeof text, "%.3f", share);
     quant_table_add(t, isnan(share) ? "-" : text);
 }
 
-static void add_depth(quant_table *t, uint64_t depth, uint64_t depths)
+void propagate_add_depth(quant_table *t, uint64_t depth, uint64_t depths)
 {
     char text[QUANT_DEPTH_TEXT];
     quant_depth_text(depth, depths, text);
     quant_table_add(t, text);
 }
 
-static quant_status print_table(quant_table *t, FILE *to)
+quant_status propagate_print_table(quant_table *t, FILE *to)
 {
     quant_status s = t ? quant_table_print(t, to) : QUANT_ENOMEM;
     quant_table_free(t);
@@ -72,23 +72,24 @@ static quant_status print_stream(quant_context *ctx, const quant_propagate_colum
     for (uint64_t d = 0; t && d < depths; d++) {
         quant_ledger_terms x = quant_ledger_pooled(&c->ledger, d, end_of(d, depths));
         quant_ledger_shares s = quant_ledger_shares_of(&x);
-        add_depth(t, d, depths);
-        add_real(t, quant_ledger_error(&x));
-        add_share(t, s.carried);
-        add_share(t, s.injected);
-        add_share(t, s.cross);
-        add_real(t, sqrt(x.carried2 / x.clean2));
-        add_real(t, sqrt(x.injected2 / x.clean2));
-        add_real(t, sqrt(x.cross2 / x.clean2));
+        propagate_add_depth(t, d, depths);
+        propagate_add_real(t, quant_ledger_error(&x));
+        propagate_add_share(t, s.carried);
+        propagate_add_share(t, s.injected);
+        propagate_add_share(t, s.cross);
+        propagate_add_real(t, sqrt(x.carried2 / x.clean2));
+        propagate_add_real(t, sqrt(x.injected2 / x.clean2));
+        propagate_add_real(t, sqrt(x.cross2 / x.clean2));
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
-/* Places inside a layer that this model has. */
-static size_t inner_places(const quant_ledger *l, quant_place out[QUANT_PLACE_COUNT])
+/* Places [from, to) inside a layer that this model has. */
+static size_t inner_places(const quant_ledger *l, int from, int to,
+                           quant_place out[QUANT_PLACE_COUNT])
 {
     size_t count = 0;
-    for (int p = 0; p < QUANT_PLACE_STREAM; p++) {
+    for (int p = from; p < to; p++) {
         if (l->depths > 2 && quant_ledger_at(l, 1, (quant_place)p, 0)->n > 0) {
             out[count++] = (quant_place)p;
         }
@@ -96,25 +97,51 @@ static size_t inner_places(const quant_ledger *l, quant_place out[QUANT_PLACE_CO
     return count;
 }
 
-static quant_status print_inside(quant_context *ctx, const quant_propagate_column *c, FILE *to)
+/* One table of places [from, to); with two kinds of layers a line for each of them below. */
+static quant_status print_places(quant_context *ctx, const quant_propagate_report *report,
+                                 const quant_propagate_column *c, const int range[2], FILE *to)
 {
     quant_column columns[QUANT_PLACE_COUNT + 1] = {{"layer", true, 0}};
     quant_place place[QUANT_PLACE_COUNT];
-    size_t count = inner_places(&c->ledger, place);
+    size_t count = inner_places(&c->ledger, range[0], range[1], place);
     for (size_t i = 0; i < count; i++) {
         columns[i + 1] = (quant_column){quant_place_name(place[i]), false, 0};
     }
     uint64_t layers = c->ledger.depths - 2;
-    quant_table *t = quant_table_new(ctx, columns, count + 1, (size_t)layers);
-    fputs("inside the layers: relative error (scores: before the softmax)\n", to);
+    int kinds = propagate_has_kinds(report->model) ? 2 : 0;
+    quant_table *t = quant_table_new(ctx, columns, count + 1, (size_t)layers + 2);
     for (uint64_t l = 0; t && l < layers; l++) {
-        add_depth(t, l + 1, c->ledger.depths);
+        propagate_add_depth(t, l + 1, c->ledger.depths);
         for (size_t i = 0; i < count; i++) {
             quant_ledger_terms x = quant_ledger_pooled(&c->ledger, l + 1, place[i]);
-            add_real(t, quant_ledger_error(&x));
+            propagate_add_real(t, quant_ledger_error(&x));
         }
     }
-    return print_table(t, to);
+    for (int local = kinds - 1; t && local >= 0; local--) {
+        quant_table_add(t, propagate_kind_text(local));
+        for (size_t i = 0; i < count; i++) {
+            quant_ledger_terms x = quant_ledger_kind(&c->ledger, report->model, local, place[i]);
+            propagate_add_real(t, quant_ledger_error(&x));
+        }
+    }
+    return propagate_print_table(t, to);
+}
+
+static quant_status print_inside(quant_context *ctx, const quant_propagate_report *report,
+                                 const quant_propagate_column *c, FILE *to)
+{
+    static const int all[2] = {0, QUANT_PLACE_STREAM}, attention[2] = {0, QUANT_PLACE_GATE};
+    static const int ffn[2] = {QUANT_PLACE_GATE, QUANT_PLACE_STREAM};
+    if (c->routing.experts == 0) {
+        fputs("inside the layers: relative error (scores: before the softmax)\n", to);
+        return print_places(ctx, report, c, all, to);
+    }
+    fputs("attention: relative error (scores: before the softmax)\n", to);
+    QUANT_TRY(print_places(ctx, report, c, attention, to));
+    fputs("dense and routed feed-forward part: relative error (an expert's values are 0 where it "
+          "was not chosen)\n", to);
+    QUANT_TRY(print_places(ctx, report, c, ffn, to));
+    return propagate_print_routing(ctx, report, c, to);
 }
 
 static quant_status print_growth(quant_context *ctx, const quant_propagate_column *c, FILE *to)
@@ -134,17 +161,17 @@ static quant_status print_growth(quant_context *ctx, const quant_propagate_colum
     for (int g = 0; t && g < QUANT_GROWTH_COUNT; g++) {
         const quant_growth_fit *f = &c->growth[g];
         quant_table_add(t, names[g]);
-        add_real(t, f->plain.rms);
-        add_real(t, f->plain.worst);
-        add_real(t, f->scale);
-        add_real(t, f->power);
-        add_real(t, f->after.rms);
-        add_real(t, f->predicted);
-        add_real(t, f->low);
-        add_real(t, f->high);
-        add_real(t, f->measured);
+        propagate_add_real(t, f->plain.rms);
+        propagate_add_real(t, f->plain.worst);
+        propagate_add_real(t, f->scale);
+        propagate_add_real(t, f->power);
+        propagate_add_real(t, f->after.rms);
+        propagate_add_real(t, f->predicted);
+        propagate_add_real(t, f->low);
+        propagate_add_real(t, f->high);
+        propagate_add_real(t, f->measured);
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static quant_status print_arithmetic(quant_context *ctx, const quant_propagate_report *report,
@@ -161,14 +188,14 @@ static quant_status print_arithmetic(quant_context *ctx, const quant_propagate_r
             quant_compute_text(report->result->compute));
     for (uint64_t d = 0; t && d < depths; d++) {
         const quant_arithmetic_terms *x = &c->arithmetic[d];
-        add_depth(t, d, depths);
-        add_real(t, sqrt(x->error2 / x->clean2));
-        add_share(t, x->quantization_dot / x->error2);
-        add_share(t, x->arithmetic_dot / x->error2);
-        add_real(t, sqrt(x->quantization2 / x->clean2));
-        add_real(t, sqrt(x->arithmetic2 / x->clean2));
+        propagate_add_depth(t, d, depths);
+        propagate_add_real(t, sqrt(x->error2 / x->clean2));
+        propagate_add_share(t, x->quantization_dot / x->error2);
+        propagate_add_share(t, x->arithmetic_dot / x->error2);
+        propagate_add_real(t, sqrt(x->quantization2 / x->clean2));
+        propagate_add_real(t, sqrt(x->arithmetic2 / x->clean2));
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static void add_logits(quant_table *t, const char *name, const quant_logits_summary *s)
@@ -179,9 +206,9 @@ static void add_logits(quant_table *t, const char *name, const quant_logits_summ
     quant_table_add(t, text);
     quant_text_cosine(s->cosine_least, text);
     quant_table_add(t, text);
-    add_real(t, s->relative_error);
-    add_real(t, s->kl_mean);
-    add_real(t, s->kl_99);
+    propagate_add_real(t, s->relative_error);
+    propagate_add_real(t, s->kl_mean);
+    propagate_add_real(t, s->kl_99);
     snprintf(text, sizeof text, "%.2f %%", 100 * s->same_top);
     quant_table_add(t, text);
     snprintf(text, sizeof text, "%.4f", s->got_perplexity);
@@ -198,16 +225,19 @@ static quant_status print_logits(quant_context *ctx, const quant_propagate_repor
     const quant_propagate_result *r = report->result;
     quant_table *t = quant_table_new(ctx, logits_columns,
                                      sizeof logits_columns / sizeof *logits_columns,
-                                     r->column_count + 1);
+                                     2 * r->column_count + 1);
     fprintf(to, "logits at %zu positions, KL(unquantized || quantized) in nats; unquantized "
             "perplexity %.4f\n", r->n * r->s, r->columns[0].logits.ref_perplexity);
     for (size_t i = 0; t && i < r->column_count; i++) {
         add_logits(t, r->columns[i].text, &r->columns[i].logits);
+        if (r->columns[i].frozen_rows) {
+            add_logits(t, "  routes frozen", &r->columns[i].frozen);
+        }
     }
     if (t && r->arithmetic_rows) {
         add_logits(t, "arithmetic alone", &r->arithmetic);
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static quant_status print_jacobians(quant_context *ctx, const quant_propagate_column *c,
@@ -224,14 +254,14 @@ static quant_status print_jacobians(quant_context *ctx, const quant_propagate_co
     for (uint64_t d = 0; t && d + 1 < depths; d++) {
         quant_ledger_terms x = quant_ledger_pooled(&c->ledger, d, QUANT_PLACE_STREAM);
         e = quant_jacobian_step(&c->ledger, j, d, e);
-        add_depth(t, d, depths);
-        add_real(t, d > 0 ? j[d - 1].gain : (double)NAN);
-        add_real(t, d > 0 ? j[d - 1].norm : (double)NAN);
-        add_real(t, e.by_gain);
-        add_real(t, e.by_norm);
-        add_real(t, quant_ledger_error(&x));
+        propagate_add_depth(t, d, depths);
+        propagate_add_real(t, d > 0 ? j[d - 1].gain : (double)NAN);
+        propagate_add_real(t, d > 0 ? j[d - 1].norm : (double)NAN);
+        propagate_add_real(t, e.by_gain);
+        propagate_add_real(t, e.by_norm);
+        propagate_add_real(t, quant_ledger_error(&x));
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static quant_status print_whiteness(quant_context *ctx, const quant_propagate_column *c, FILE *to)
@@ -247,14 +277,14 @@ static quant_status print_whiteness(quant_context *ctx, const quant_propagate_co
             "correlation of\nneighbours\n", QUANT_WHITENESS_DRAWS);
     for (uint64_t d = 0; t && d < depths; d++) {
         const quant_whiteness_row *row = &c->whiteness[d];
-        add_depth(t, d, depths);
+        propagate_add_depth(t, d, depths);
         quant_text_count(row->tensors, text);
         quant_table_add(t, text);
-        add_real(t, row->p);
-        add_real(t, row->neighbour);
+        propagate_add_real(t, row->p);
+        propagate_add_real(t, row->neighbour);
         quant_table_add(t, row->tensor ? row->tensor : "");
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static quant_status print_isolated(quant_context *ctx, const quant_propagate_column *c, FILE *to)
@@ -275,8 +305,8 @@ static quant_status print_isolated(quant_context *ctx, const quant_propagate_col
         quant_table_add(t, text);
         quant_text_cosine(row->logits.cosine_mean, text);
         quant_table_add(t, text);
-        add_real(t, row->logits.relative_error);
-        add_real(t, row->logits.kl_mean);
+        propagate_add_real(t, row->logits.relative_error);
+        propagate_add_real(t, row->logits.kl_mean);
         snprintf(text, sizeof text, "%.2f %%", 100 * row->logits.same_top);
         quant_table_add(t, text);
         for (int k = 0; k < 3; k++) {
@@ -284,7 +314,7 @@ static quant_status print_isolated(quant_context *ctx, const quant_propagate_col
             quant_table_add(t, isnan(ratio[k]) ? "-" : text);
         }
     }
-    return print_table(t, to);
+    return propagate_print_table(t, to);
 }
 
 static void print_verdict(const char *name, const quant_logits_summary *s, FILE *to)
@@ -300,7 +330,7 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
     fprintf(to, "\n%s: %" PRIu64 " tensors quantized, %" PRIu64 " kept\n", c->text, c->quantized,
             c->kept);
     QUANT_TRY(print_stream(ctx, c, to));
-    QUANT_TRY(print_inside(ctx, c, to));
+    QUANT_TRY(print_inside(ctx, report, c, to));
     QUANT_TRY(print_growth(ctx, c, to));
     if (c->arithmetic) {
         QUANT_TRY(print_arithmetic(ctx, report, c, to));
