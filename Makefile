@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make            libraries and the command under build/       make demo     compare on the bundled bank
 # make check      tests (seconds)    make ci   check, then the longer tier: clang, sanitizers, lint
-# make lint | asan | bench | bench-peers | deps | install DESTDIR= PREFIX=   V=1 shows the commands
+# make lint | asan | bench | bench-peers | notebooks | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
 SOVERSION := 0
 PREFIX ?= /usr/local
@@ -27,7 +27,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
 
-.PHONY: all demo check ci lint asan bench bench-peers figures deps install clean test-programs
+.PHONY: all demo check ci lint asan bench bench-peers figures notebooks deps install clean test-programs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -112,6 +112,12 @@ $(B)/tests/figures: $(call obj,$(wildcard tests/figures/*.c)) $(STATIC)
 	$(call say,LD,$@)
 	$(call link)
 
+.SECONDARY: $(call obj,$(wildcard notebooks-c/*.c))
+$(B)/notebooks/%: $(B)/obj/notebooks-c/%.o $(B)/obj/notebooks-c/notebook.o $(STATIC)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(call link)
+
 # ---- what people type -----------------------------------------------------------------------
 DEPS := gcc libc6-dev pkg-config liblapacke-dev libopenblas-dev libfftw3-dev libgsl-dev \
         libcunit1-dev libjansson-dev zlib1g-dev libsqlite3-dev gnuplot-nox
@@ -138,6 +144,9 @@ bench-peers: all $(B)/tests/peers
 	$(Q)sh tests/peers/peers.sh $(B)/tests/peers $(PARTS)
 figures: all $(B)/tests/figures
 	$(Q)$(B)/tests/figures
+NOTEBOOKS := $(patsubst notebooks-c/%.c,%,$(wildcard notebooks-c/[0-9]*.c))
+notebooks: all $(NOTEBOOKS:%=$(B)/notebooks/%)
+	@sh notebooks-c/run.sh $(B) $(NOTEBOOK)
 lint:
 	@sh tests/lint.sh
 PUBLIC := $(patsubst %,quant/%,assert.h context.h encode.h fidelity.h gemm.h kmeans1d.h observer.h predict.h \

@@ -77,6 +77,7 @@ step "clang builds without a warning" with_clang
 step "tests built by clang" clang_tests
 step "same bytes everywhere" same_bytes_everywhere
 step "peak memory" peak_memory
+step "notebooks" make -s notebooks
 step "installed library and the README's example" installed_library_works
 step "address and undefined-behaviour sanitizers" make -s -j2 asan
 step "lint" sh tests/lint.sh
