@@ -40,6 +40,11 @@ static void the_command_refuses(void)
         {"--tokens /dev/null/none", "none", 5},
         {"--schemes nope --tokens x", "--schemes", 2},
         {"--compute f8 --tokens x", "f32|f16|bf16", 2},
+        {"--schemes 'int8:tensor; int8:tensor,scale=absmax' --tokens x",
+         "schemes 1 and 2: expected two that differ, found int8:tensor twice", 2},
+        {"--schemes bf16 --recipe x --tokens x", "one of --schemes and --recipe", 2},
+        {"--recipe /dev/null/none --tokens x", "none", 5},
+        {"--tensors 'nothing*' --tokens x", "a glob that matches a name, found 'nothing*'", 2},
     };
     ctx = quant_context_new(NULL);
     quant_model *model = deep_model_make(ctx, 7, 1);

@@ -13,6 +13,21 @@ static size_t count_schemes(const char *list)
     return count;
 }
 
+/* Two columns with one heading would be read as two results. */
+static quant_status check_new(quant_context *ctx, const quant_scheme *schemes, size_t last)
+{
+    char text[QUANT_SCHEME_TEXT], other[QUANT_SCHEME_TEXT];
+    quant_scheme_print(&schemes[last], text);
+    for (size_t i = 0; i < last; i++) {
+        quant_scheme_print(&schemes[i], other);
+        if (strcmp(text, other) == 0) {
+            return quant_fail(ctx, QUANT_ESCHEME, "--schemes: schemes %zu and %zu: expected two "
+                              "that differ, found %s twice", i + 1, last + 1, text);
+        }
+    }
+    return QUANT_OK;
+}
+
 quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_scheme **schemes,
                                size_t *count)
 {
@@ -38,6 +53,7 @@ quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_schem
         if (s != QUANT_OK) {
             return quant_fail_prefix(ctx, s, "--schemes");
         }
+        QUANT_TRY(check_new(ctx, *schemes, i));
         list += n + 1;
     }
     return QUANT_OK;

@@ -6,6 +6,7 @@
 
 #include "quant/cli/cli.h"
 #include "quant/internal.h"
+#include "quant/report/progress.h"
 #include "quant/report/propagate_report.h"
 #include "quant/report/text.h"
 
@@ -18,6 +19,8 @@ typedef struct job {
     size_t id_count;
     quant_scheme *schemes;
     size_t scheme_count;
+    quant_recipe *recipe;
+    quant_progress progress;
     quant_propagate_result *result;
 } job;
 
@@ -63,19 +66,47 @@ static bool is_selected(void *user, const quant_tensor *t)
     return quant_glob_match(j->args->text[OPT_TENSORS], t->name);
 }
 
+/* --schemes, --recipe, or the default list. */
+static quant_status read_columns(job *j)
+{
+    const char *list = j->args->text[OPT_SCHEMES], *recipe = j->args->text[OPT_RECIPE];
+    if (list && recipe) {
+        return quant_fail(j->ctx, QUANT_EINVAL, "expected one of --schemes and --recipe, found "
+                          "both");
+    }
+    return recipe ? quant_recipe_read(j->ctx, recipe, &j->recipe)
+                  : cli_parse_schemes(j->ctx, list ? list : quant_scheme_default_list(),
+                                      &j->schemes, &j->scheme_count);
+}
+
+/* --tensors that selects nothing at all is a slip of the pen. */
+static quant_status check_selection(const job *j)
+{
+    const quant_bank *bank = quant_model_bank(j->model);
+    const char *glob = j->args->text[OPT_TENSORS];
+    size_t i = 0, count = quant_bank_count(bank);
+    while (glob && i < count && !quant_glob_match(glob, quant_bank_tensor(bank, i)->name)) {
+        i++;
+    }
+    return !glob || i < count
+               ? QUANT_OK
+               : quant_fail(j->ctx, QUANT_EINVAL, "%s: --tensors: expected a glob that matches a "
+                            "name, found '%s' and %zu tensors", j->args->operand[0], glob, count);
+}
+
 static quant_status run(job *j)
 {
     const cli_args *args = j->args;
-    const char *list = args->text[OPT_SCHEMES];
-    QUANT_TRY(cli_parse_schemes(j->ctx, list ? list : quant_scheme_default_list(), &j->schemes,
-                                &j->scheme_count));
+    QUANT_TRY(read_columns(j));
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
+    QUANT_TRY(check_selection(j));
     QUANT_TRY(read_tokens(j));
     static const quant_compute types[] = {[CLI_F32] = QUANT_COMPUTE_F32,
                                           [CLI_F16] = QUANT_COMPUTE_F16,
                                           [CLI_BF16] = QUANT_COMPUTE_BF16};
     const quant_propagate_options options = {
-        .schemes = j->schemes, .scheme_count = j->scheme_count, .user = j,
+        .schemes = j->schemes, .scheme_count = j->scheme_count, .recipe = j->recipe, .user = j,
+        .progress = quant_progress_step, .progress_user = &j->progress,
         .select = args->text[OPT_TENSORS] ? is_selected : NULL,
         .jacobians = args->text[OPT_JACOBIANS] != NULL,
         .whiteness = args->text[OPT_WHITENESS] != NULL,
@@ -105,7 +136,9 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
 {
     job j = {.ctx = ctx, .args = args};
     int status = 0;
+    quant_progress_begin(&j.progress, stderr, args->text[OPT_QUIET] != NULL);
     quant_status s = run(&j);
+    quant_progress_end(&j.progress);
     if (s == QUANT_OK) {
         s = print(&j);
     }
@@ -114,6 +147,7 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
     }
     quant_propagate_free(ctx, j.result);
     quant_model_close(ctx, j.model);
+    quant_recipe_free(ctx, j.recipe);
     quant_release(ctx, j.ids, j.id_count, sizeof *j.ids);
     quant_release(ctx, j.schemes, j.scheme_count, sizeof *j.schemes);
     return status;

@@ -129,6 +129,14 @@ static quant_status list_units(study *s)
     return QUANT_OK;
 }
 
+static quant_status count_work(void *user, const quant_stage_view *v)
+{
+    const lab_isolate *in = user;
+    lab_progress_add(in->progress, "one part at a time", (int64_t)v->layer,
+                     v->rows / in->tokens->s);
+    return QUANT_OK;
+}
+
 /* Variants 1 .. count are the units of rows[0 .. count), over a batch of sequences; got is
  * [TOGETHER + 1][rows of a batch][vocab]. */
 static quant_status run_batch(const study *s, const quant_isolate_row *rows, size_t count,
@@ -145,7 +153,9 @@ static quant_status run_batch(const study *s, const quant_isolate_row *rows, siz
         v[i + 1] = (quant_forward_variant){.scheme = pick_unit, .user = &pick[i],
                                            .logits = got + (i + 1) * some * vocab};
     }
-    const quant_forward_options o = {.compute = in->compute};
+    lab_isolate mine = *in;
+    const quant_forward_options o = {.compute = in->compute, .stages = 1u << QUANT_STAGE_RESIDUAL,
+                                     .visit = count_work, .user = &mine};
     QUANT_TRY(quant_forward_run(in->ctx, in->model, tokens, v, count + 1, &o));
     for (size_t i = 0; i < count; i++) {
         lab_logits_rows(in->ctx, got, v[i + 1].logits, tokens, vocab, out + i * all + first);
@@ -218,4 +228,20 @@ quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, si
         qsort(s.rows, s.row_count - 1, sizeof *s.rows, worse_first);
     }
     return status;
+}
+
+uint64_t lab_isolate_work(const quant_model *model, quant_isolate mode, size_t sequences)
+{
+    uint64_t layers = quant_model_sizes_of(model)->layers, units = layers + 3;
+    if (mode == QUANT_ISOLATE_NONE) {
+        return 0;
+    }
+    if (mode == QUANT_ISOLATE_PROJECTION) {
+        units = 1;
+        for (int role = 0; role < QUANT_ROLE_COUNT; role++) {
+            const quant_tensor *t = quant_model_tensor(model, (quant_role)role, 0, NULL);
+            units += t && t->shape.rank >= 2;
+        }
+    }
+    return (units + (units + TOGETHER - 1) / TOGETHER) * layers * sequences;
 }

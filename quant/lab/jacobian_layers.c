@@ -12,7 +12,7 @@ enum { SEQUENCES = 4, STREAM_FLOATS = 1 << 26 };
 typedef struct streams {
     float *at; /* [layers][floats] */
     uint64_t layers;
-    size_t floats, width;
+    size_t floats, width, n, s;
 } streams;
 
 /* The stream before layer l: the embedding, or what layer l - 1 left. */
@@ -28,21 +28,22 @@ static quant_status keep(void *user, const quant_stage_view *v)
 }
 
 static quant_status measure_layers(quant_context *ctx, quant_model *model, const streams *k,
-                                   const quant_tokens *some, uint64_t seed, quant_jacobian *out)
+                                   uint64_t seed, lab_progress *progress, quant_jacobian *out)
 {
     for (uint64_t l = 0; l < k->layers; l++) {
         quant_block *block;
-        QUANT_TRY(quant_block_open(ctx, model, l, some->n, some->s, &block));
+        QUANT_TRY(quant_block_open(ctx, model, l, k->n, k->s, &block));
         quant_status s = quant_jacobian_measure(ctx, block, k->at + l * k->floats, k->floats, seed,
                                                 &out[l]);
         quant_block_close(ctx, block);
         QUANT_TRY(s);
+        lab_progress_add(progress, "jacobians", (int64_t)l, LAB_JACOBIAN_WORK);
     }
     return QUANT_OK;
 }
 
 quant_status lab_jacobian_layers(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
-                                 uint64_t seed, quant_jacobian *out)
+                                 uint64_t seed, lab_progress *progress, quant_jacobian *out)
 {
     const quant_model_sizes *z = quant_model_sizes_of(model);
     streams k = {.layers = z->layers, .width = (size_t)z->width};
@@ -53,12 +54,14 @@ quant_status lab_jacobian_layers(quant_context *ctx, quant_model *model, const q
     const quant_forward_options o = {
         .visit = keep, .user = &k,
         .stages = 1u << QUANT_STAGE_EMBED | 1u << QUANT_STAGE_RESIDUAL};
+    k.n = some.n;
+    k.s = some.s;
     k.floats = some.n * sequence;
     size_t count = k.floats * (size_t)k.layers;
     k.at = quant_alloc(ctx, count, sizeof *k.at);
     quant_status s = k.at ? quant_forward_run(ctx, model, &some, &v, 1, &o) : QUANT_ENOMEM;
     if (s == QUANT_OK) {
-        s = measure_layers(ctx, model, &k, &some, seed, out);
+        s = measure_layers(ctx, model, &k, seed, progress, out);
     }
     quant_release(ctx, k.at, count, sizeof *k.at);
     return s;

@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* propagate.c - the values of every part, for each scheme. */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "quant/encode.h"
 #include "quant/internal.h"
 #include "quant/lab/propagate_parts.h"
-#include "quant/lab/recipe.h"
 
 enum { BATCH_FLOATS = 1 << 26 };
-
-const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t)
-{
-    const lab_pick *p = user;
-    quant_layout layout;
-    quant_scheme applied = quant_scheme_for_shape(p->scheme, &t->shape);
-    bool fits = !quant_keep_reason(t, 0) && (!p->select || p->select(p->user, t)) &&
-                t->shape.rank >= 2 &&
-                quant_encode_layout(NULL, &applied, &t->shape, &layout) == QUANT_OK;
-    return fits ? p->scheme : NULL;
-}
 
 typedef struct work {
     quant_context *ctx;
@@ -28,7 +16,13 @@ typedef struct work {
     const quant_propagate_options *options;
     quant_propagate_result *result;
     size_t batch; /* sequences at a time */
+    lab_progress *progress;
 } work;
+
+static lab_pick pick_of(const work *w, const quant_propagate_column *c)
+{
+    return (lab_pick){&c->scheme, w->options->recipe, w->options->select, w->options->user};
+}
 
 static bool is_rounded(const work *w)
 {
@@ -77,11 +71,16 @@ static quant_status new_routing(work *w, quant_propagate_column *c)
     return QUANT_OK;
 }
 
-static quant_status new_column(work *w, quant_propagate_column *c, const quant_scheme *scheme)
+static quant_status new_column(work *w, quant_propagate_column *c, size_t index)
 {
     quant_propagate_result *r = w->result;
-    *c = (quant_propagate_column){.scheme = *scheme};
-    quant_scheme_print(scheme, c->text);
+    memset(c, 0, sizeof *c);
+    if (w->options->recipe) {
+        snprintf(c->text, sizeof c->text, "recipe");
+    } else {
+        c->scheme = w->options->schemes[index];
+        quant_scheme_print(&c->scheme, c->text);
+    }
     c->ledger = (quant_ledger){r->depths, r->s, NULL};
     c->ledger.terms = quant_alloc(w->ctx, ledger_terms(r), sizeof *c->ledger.terms);
     c->rows = quant_alloc(w->ctx, r->n * r->s, sizeof *c->rows);
@@ -137,7 +136,7 @@ static quant_status new_result(work *w)
     *r = (quant_propagate_result){
         .n = w->tokens->n, .s = w->tokens->s, .compute = w->options->compute,
         .depths = quant_model_sizes_of(w->model)->layers + 2,
-        .column_count = w->options->scheme_count};
+        .column_count = w->options->recipe ? 1 : w->options->scheme_count};
     w->result = r;
     r->columns = quant_alloc(w->ctx, r->column_count, sizeof *r->columns);
     if (!r->columns) {
@@ -145,7 +144,7 @@ static quant_status new_result(work *w)
     }
     memset(r->columns, 0, r->column_count * sizeof *r->columns);
     for (size_t i = 0; i < r->column_count; i++) {
-        QUANT_TRY(new_column(w, &r->columns[i], &w->options->schemes[i]));
+        QUANT_TRY(new_column(w, &r->columns[i], i));
     }
     if (is_rounded(w)) {
         r->arithmetic_rows = quant_alloc(w->ctx, r->n * r->s, sizeof *r->arithmetic_rows);
@@ -208,10 +207,11 @@ static quant_status run_batch(const work *w, quant_propagate_column *c, size_t f
 {
     size_t s = w->tokens->s;
     const quant_tokens tokens = {w->tokens->id + first * s, some, s};
-    lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    lab_pick pick = pick_of(w, c);
     lab_recorder r = {.ctx = w->ctx, .model = w->model, .n = some, .s = s, .ledger = &c->ledger,
                       .arithmetic = c->arithmetic,
-                      .routing = c->routing.experts > 0 ? &c->routing : NULL};
+                      .routing = c->routing.experts > 0 ? &c->routing : NULL,
+                      .progress = w->progress, .what = c->text};
     quant_status status = lab_recorder_begin(&r, is_rounded(w));
     if (status == QUANT_OK && is_rounded(w)) {
         status = run_plain(w, &r, &tokens);
@@ -229,7 +229,7 @@ static quant_status run_batch(const work *w, quant_propagate_column *c, size_t f
 static void count_tensors(const work *w, quant_propagate_column *c)
 {
     const quant_bank *bank = quant_model_bank(w->model);
-    lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    lab_pick pick = pick_of(w, c);
     for (size_t i = 0; i < quant_bank_count(bank); i++) {
         bool quantized = lab_pick_scheme(&pick, quant_bank_tensor(bank, i)) != NULL;
         c->quantized += quantized;
@@ -241,8 +241,8 @@ static quant_status isolate(const work *w, quant_propagate_column *c)
 {
     const quant_propagate_options *o = w->options;
     const lab_isolate in = {.ctx = w->ctx, .model = w->model, .tokens = w->tokens,
-                            .pick = {&c->scheme, o->select, o->user}, .mode = o->isolate,
-                            .compute = o->compute, .seed = o->seed};
+                            .pick = pick_of(w, c), .mode = o->isolate, .compute = o->compute,
+                            .seed = o->seed, .progress = w->progress};
     return o->isolate == QUANT_ISOLATE_NONE
                ? QUANT_OK
                : lab_isolate_run(&in, &c->isolated, &c->isolated_count, &c->isolated_room);
@@ -250,7 +250,7 @@ static quant_status isolate(const work *w, quant_propagate_column *c)
 
 static quant_status whiteness(const work *w, quant_propagate_column *c)
 {
-    const lab_pick pick = {&c->scheme, w->options->select, w->options->user};
+    const lab_pick pick = pick_of(w, c);
     if (!w->options->whiteness) {
         return QUANT_OK;
     }
@@ -288,8 +288,20 @@ static quant_status jacobians(work *w)
     }
     r->jacobians = quant_alloc(w->ctx, (size_t)r->depths - 2, sizeof *r->jacobians);
     return r->jacobians ? lab_jacobian_layers(w->ctx, w->model, w->tokens, w->options->seed,
-                                              r->jacobians)
+                                              w->progress, r->jacobians)
                         : QUANT_ENOMEM;
+}
+
+/* Of everything but reading, encoding and adding up. */
+static uint64_t total_work(const work *w)
+{
+    const quant_propagate_options *o = w->options;
+    const quant_model_sizes *z = quant_model_sizes_of(w->model);
+    uint64_t values = (z->experts > 0 ? LAB_MOST : LAB_PLAIN) + (is_rounded(w) ? 1u : 0u);
+    uint64_t column = values * z->layers * w->tokens->n +
+                      lab_isolate_work(w->model, o->isolate, w->tokens->n);
+    return column * (o->recipe ? 1 : o->scheme_count) +
+           (o->jacobians ? z->layers * LAB_JACOBIAN_WORK : 0);
 }
 
 static quant_status run_all(work *w)
@@ -311,15 +323,19 @@ quant_status quant_propagate(quant_context *ctx, quant_model *model, const quant
 {
     uint64_t floats, count;
     *result = NULL;
-    if (!model || !tokens || !tokens->id || !options || options->scheme_count == 0) {
-        return quant_fail(ctx, QUANT_EINVAL, "propagate: expected a model, tokens and schemes");
+    if (!model || !tokens || !tokens->id || !options ||
+        (!options->recipe && (!options->schemes || options->scheme_count == 0))) {
+        return quant_fail(ctx, QUANT_EINVAL, "propagate: expected a model, tokens, and schemes or "
+                          "a recipe");
     }
     if (__builtin_mul_overflow(tokens->n, tokens->s, &count) || count == 0 || count > INT_MAX ||
         !lab_recorder_floats(model, tokens->s, true, &floats)) {
         return quant_fail(ctx, QUANT_ERANGE, "tokens: expected 1..2^31-1 that fit in memory, found "
                           "%zu sequences of %zu", tokens->n, tokens->s);
     }
-    work w = {ctx, model, tokens, options, NULL, (size_t)(BATCH_FLOATS / floats)};
+    lab_progress progress = {options->progress, options->progress_user, 0, 0};
+    work w = {ctx, model, tokens, options, NULL, (size_t)(BATCH_FLOATS / floats), &progress};
+    progress.total = total_work(&w);
     w.batch = w.batch < 1 ? 1 : w.batch > tokens->n ? tokens->n : w.batch;
     quant_status s = run_all(&w);
     if (s != QUANT_OK) {

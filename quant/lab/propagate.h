@@ -23,7 +23,9 @@
 #ifndef QUANT_LAB_PROPAGATE_H
 #define QUANT_LAB_PROPAGATE_H
 
+#include "quant/bank/packed.h"
 #include "quant/lab/jacobian.h"
+#include "quant/lab/recipe.h"
 #include "quant/lab/routing.h"
 #include "quant/lab/whiteness.h"
 #include "quant/model/forward.h"
@@ -247,8 +249,9 @@ typedef struct quant_whiteness_row {
 /* ---- the run -------------------------------------------------------------------------------- */
 
 typedef struct quant_propagate_options {
-    const quant_scheme *schemes;
+    const quant_scheme *schemes;   /* used when recipe is NULL: a column each */
     size_t scheme_count;
+    const quant_recipe *recipe;    /* one column, "recipe": each tensor by its rule */
     /* Tensors that are quantized, NULL: all. Those with one axis, and those that a scheme does not
      * fit, are kept in any case. It must not change its mind. */
     bool (*select)(void *user, const quant_tensor *t);
@@ -258,10 +261,12 @@ typedef struct quant_propagate_options {
     quant_isolate isolate;
     bool whiteness;                /* test the weights' error */
     bool jacobians;                /* of every layer at the clean stream */
+    quant_progress_fn *progress;   /* NULL: none; done and total count layers of sequences */
+    void *progress_user;
 } quant_propagate_options;
 
 typedef struct quant_propagate_column {
-    quant_scheme scheme;
+    quant_scheme scheme;           /* all zero for a recipe */
     char text[QUANT_SCHEME_TEXT];
     uint64_t quantized, kept;      /* tensors */
     quant_ledger ledger;

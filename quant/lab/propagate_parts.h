@@ -42,6 +42,15 @@ static inline quant_ledger_terms *lab_ledger_row(const quant_ledger *l, uint64_t
     return l->terms + (depth * QUANT_PLACE_COUNT + place) * l->positions;
 }
 
+/* Work is counted in layers that a sequence goes through in one variant. */
+typedef struct lab_progress {
+    quant_progress_fn *step; /* NULL: nobody listens */
+    void *user;
+    uint64_t done, total;
+} lab_progress;
+/* `work` more of `what`, "int8:channel"; layer < 0: none to be named. p NULL: nothing. */
+void lab_progress_add(lab_progress *p, const char *what, int64_t layer, uint64_t work);
+
 /* What a run shows of one layer, and where it goes. Buffers are [values][n * s][cols]. */
 typedef struct lab_recorder {
     quant_context *ctx;
@@ -56,6 +65,8 @@ typedef struct lab_recorder {
     bool keep_plain;                /* this is that run: fill them */
     const quant_ledger *ledger;
     const quant_routing *routing;   /* with experts only */
+    lab_progress *progress;
+    const char *what;               /* the column's name */
     quant_arithmetic_terms *arithmetic; /* [depths]; NULL: none */
 } lab_recorder;
 
@@ -75,11 +86,16 @@ void lab_routing_account(const lab_recorder *r, uint64_t layer);
 /* What a variant asks for its schemes: user of lab_pick_scheme. */
 typedef struct lab_pick {
     const quant_scheme *scheme;
+    const quant_recipe *recipe; /* not NULL: each tensor by its rule, scheme is not read */
     bool (*select)(void *user, const quant_tensor *t); /* NULL: all */
     void *user;
 } lab_pick;
 /* The scheme, when the tensor is selected, has values to encode and fits. */
 const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
+/* copy[elements]: w of a tensor that is picked, encoded (with store=f32 where scales overflow) and
+ * decoded. */
+quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
+                           const float *w, float *copy);
 
 typedef struct lab_isolate {
     quant_context *ctx;
@@ -89,14 +105,19 @@ typedef struct lab_isolate {
     quant_isolate mode;
     quant_compute compute;
     uint64_t seed;
+    lab_progress *progress;
 } lab_isolate;
+/* Work that lab_isolate_run does at most. */
+uint64_t lab_isolate_work(const quant_model *model, quant_isolate mode, size_t sequences);
 /* *rows has room for *room and is the caller's to release, after a failure too. */
 quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, size_t *count,
                              size_t *room);
 
 /* out[layers], at the streams of at most four sequences. */
 quant_status lab_jacobian_layers(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
-                                 uint64_t seed, quant_jacobian *out);
+                                 uint64_t seed, lab_progress *progress, quant_jacobian *out);
+/* Work of one layer: (probes + steps) products of two runs, for at most four sequences. */
+enum { LAB_JACOBIAN_WORK = 4 * 2 * (QUANT_JACOBIAN_PROBES + QUANT_JACOBIAN_STEPS) };
 
 /* rows[layers + 2] */
 quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,

@@ -297,6 +297,9 @@ quant_status lab_recorder_visit(void *user, const quant_stage_view *v)
     } else {
         keep_rows(r, place, depth, v);
     }
+    if (v->stage == QUANT_STAGE_RESIDUAL) {
+        lab_progress_add(r->progress, r->what, (int64_t)v->layer, v->rows / r->s);
+    }
     if (!r->keep_plain && ends && v->variant + 1 == r->values &&
         v->first_row + v->rows == r->n * r->s) {
         account_depth(r, depth);

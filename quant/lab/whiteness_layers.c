@@ -2,7 +2,6 @@
 /* whiteness_layers.c - the weight errors of a model, layer by layer. */
 #include <math.h>
 
-#include "quant/encode.h"
 #include "quant/internal.h"
 #include "quant/lab/propagate_parts.h"
 
@@ -13,29 +12,6 @@ typedef struct walk {
     uint64_t seed;
     quant_whiteness_draws draws; /* of the layer at work */
 } walk;
-
-static quant_status decode_copy(walk *w, const quant_tensor *t, const float *x, float *copy)
-{
-    quant_scheme scheme = quant_scheme_for_shape(w->pick.scheme, &t->shape);
-    quant_status s = QUANT_ESCALE;
-    for (int attempt = 0; s == QUANT_ESCALE && attempt < 2; attempt++) {
-        quant_layout layout;
-        if (attempt > 0 && !quant_scheme_widen(&scheme)) {
-            break;
-        }
-        QUANT_TRY(quant_encode_layout(w->ctx, &scheme, &t->shape, &layout));
-        void *packed = quant_alloc(w->ctx, layout.bytes, 1);
-        if (!packed) {
-            return QUANT_ENOMEM;
-        }
-        s = quant_encode(w->ctx, &scheme, &t->shape, x, packed, layout.bytes, NULL);
-        if (s == QUANT_OK) {
-            s = quant_decode(w->ctx, &scheme, &t->shape, packed, layout.bytes, copy);
-        }
-        quant_release(w->ctx, packed, layout.bytes, 1);
-    }
-    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(w->ctx, s, t->name);
-}
 
 /* Rows are what one output sums over: the last axis. */
 static quant_status test_error(walk *w, const quant_tensor *t, float *error,
@@ -65,7 +41,7 @@ static quant_status test_tensor(walk *w, const quant_tensor *t, size_t index,
         s = quant_bank_read_f32(w->ctx, quant_model_bank(w->model), index, 0, t->elements, x);
     }
     if (s == QUANT_OK) {
-        s = decode_copy(w, t, x, copy);
+        s = lab_pick_copy(w->ctx, &w->pick, t, x, copy);
     }
     if (s == QUANT_OK) {
         for (size_t i = 0; i < n; i++) {

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* pick.c - which tensors a column quantizes, and what that makes of them. */
+#include "quant/encode.h"
+#include "quant/internal.h"
+#include "quant/lab/propagate_parts.h"
+
+const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t)
+{
+    const lab_pick *p = user;
+    const quant_scheme *s = p->recipe ? quant_recipe_match(p->recipe, t->name, NULL) : p->scheme;
+    quant_layout layout;
+    if (!s || quant_keep_reason(t, 0) || (p->select && !p->select(p->user, t)) ||
+        t->shape.rank < 2) {
+        return NULL;
+    }
+    quant_scheme applied = quant_scheme_for_shape(s, &t->shape);
+    return quant_encode_layout(NULL, &applied, &t->shape, &layout) == QUANT_OK ? s : NULL;
+}
+
+static quant_status round_trip(quant_context *ctx, const quant_scheme *scheme,
+                               const quant_tensor *t, const float *w, float *copy)
+{
+    quant_layout layout;
+    QUANT_TRY(quant_encode_layout(ctx, scheme, &t->shape, &layout));
+    void *packed = quant_alloc(ctx, layout.bytes, 1);
+    if (!packed) {
+        return QUANT_ENOMEM;
+    }
+    quant_status s = quant_encode(ctx, scheme, &t->shape, w, packed, layout.bytes, NULL);
+    if (s == QUANT_OK) {
+        s = quant_decode(ctx, scheme, &t->shape, packed, layout.bytes, copy);
+    }
+    quant_release(ctx, packed, layout.bytes, 1);
+    return s;
+}
+
+quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
+                           const float *w, float *copy)
+{
+    lab_pick mine = *pick;
+    const quant_scheme *picked = lab_pick_scheme(&mine, t);
+    if (!picked) {
+        return quant_fail(ctx, QUANT_EINVAL, "tensor %s: expected one that is quantized", t->name);
+    }
+    quant_scheme scheme = quant_scheme_for_shape(picked, &t->shape);
+    quant_status s = round_trip(ctx, &scheme, t, w, copy);
+    if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
+        s = round_trip(ctx, &scheme, t, w, copy);
+    }
+    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(ctx, s, t->name);
+}
