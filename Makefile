@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# make            libraries and the command under build/       make demo     compare on the bundled bank
+# make            libraries and the command under build/       make demo     what schemes do to the bundled model
 # make check      tests (seconds)    make ci   check, then the longer tier: clang, sanitizers, lint
 # make lint | asan | bench | bench-peers | notebooks | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
@@ -22,7 +22,7 @@ CORE_SRC := $(wildcard kernels/*.c quant/*.c)
 LAB_SRC := $(foreach d,bank model lab report,$(wildcard quant/$(d)/*.c))
 CLI_SRC := $(wildcard quant/cli/*.c)
 TEST_SRC := $(wildcard tests/*.c)
-DATA_SRC := $(wildcard data/*.c)
+DATA_SRC := $(filter-out data/make_%,$(wildcard data/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
@@ -32,7 +32,7 @@ LAB_OBJ := $(call obj,$(LAB_SRC))
 .DELETE_ON_ERROR:
 
 all: $(B)/quant $(B)/libquant.so $(B)/libquantlab.so $(B)/libquant.a $(B)/libquantlab.a \
-     $(B)/libquant.pc $(B)/libquantlab.pc $(B)/make_bank
+     $(B)/libquant.pc $(B)/libquantlab.pc $(B)/make_bank $(B)/make_twin
 
 # ---- objects --------------------------------------------------------------------------------
 # "scalar" means scalar: the specification is not vectorized behind its back.
@@ -80,10 +80,10 @@ link = $(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(STATIC) $(1) $(LAB_LIBS) $(
 $(B)/quant: $(call obj,$(CLI_SRC)) $(STATIC)
 	$(call say,LD,$@)
 	$(call link)
-$(B)/make_bank: $(call obj,$(DATA_SRC)) $(STATIC)
+$(B)/make_bank $(B)/make_twin: $(B)/make_%: $(call obj,data/make_%.c $(DATA_SRC)) $(STATIC)
 	$(call say,LD,$@)
 	$(call link)
-$(B)/tests/main: $(call obj,$(TEST_SRC) $(filter-out data/make_bank.c,$(DATA_SRC))) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
+$(B)/tests/main: $(call obj,$(TEST_SRC) $(DATA_SRC)) $(STATIC) | $(B)/tests/fail_io.so $(B)/tests/writer
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link,-lcunit)

@@ -8,6 +8,8 @@
 #     beliefs   build/tests/main --filter beliefs | grep pairs
 #     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
+#     demo      sh data/demo.sh build/quant | sed '/./s/^/    /'
+#     twin      sh tests/figures/twin.sh build/quant
 awk -v name="$1" -v file="$2" '
     $0 == "<!-- " name " -->" {
         print
