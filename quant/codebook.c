@@ -6,26 +6,27 @@
 #include "quant/codebook_table.h"
 #include "quant/codec.h"
 #include "quant/internal.h"
-#include "quant/kmeans1d_internal.h"
 #include "quant/store.h"
 
-enum { MAX_ENTRIES = QUANT_CODEBOOK_ENTRIES, ALIGN = 64 };
-
-static size_t aligned(size_t bytes)
-{
-    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
+enum { MAX_ENTRIES = QUANT_CODEBOOK_ENTRIES, STRIP = 1024 };
 
 static size_t entries_of(const quant_job *job)
 {
     return (size_t)1 << job->scheme.bits;
 }
 
-/* Scratch of one worker: distinct values and weights, then what collapsing and choosing want. */
 static size_t work_bytes(const quant_job *job)
 {
-    size_t n = (size_t)quant_region_most(&job->regions);
-    return 2 * aligned(n * sizeof(double)) + quant_codebook_work_bytes(&job->scheme, n);
+    return quant_codebook_work_bytes(&job->scheme, (size_t)quant_region_most(&job->regions));
+}
+
+static void put_scales(const quant_job *job, uint64_t r, const quant_group *group)
+{
+    uint64_t channels, first = quant_region_channel(&job->regions, r, &channels);
+    for (size_t c = 0; job->scheme.channel_scale && c < channels; c++) {
+        quant_store_put(job->scheme.store, job->packed + job->layout.scale.offset, first + c,
+                        group->scale[c]);
+    }
 }
 
 static void put_table(const quant_job *job, uint64_t r, const quant_codebook *table)
@@ -46,22 +47,21 @@ static void put_table(const quant_job *job, uint64_t r, const quant_codebook *ta
 static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64_t n,
                         quant_worker *worker)
 {
-    size_t column = aligned((size_t)quant_region_most(&job->regions) * sizeof(double));
-    double *value = worker->work, *weight = (double *)((char *)worker->work + column);
-    void *work = (char *)worker->work + 2 * column;
-    quant_points points = {value, weight, 0};
+    quant_group group;
     quant_codebook table;
+    (void)n;
     const float *importance =
         job->importance
             ? quant_region_values(&job->regions, r, job->importance, worker->importance)
             : NULL;
-    points.n = quant_points_collapse_run(x, importance, (size_t)n, work, value, weight);
-    QUANT_TRY(quant_codebook_choose(&job->scheme, &points, work, &table));
+    QUANT_TRY(quant_codebook_fit(&job->scheme, &job->regions, r, x, importance, worker->work,
+                                 &group, &table));
+    put_scales(job, r, &group);
     put_table(job, r, &table);
     job->used_entries[r] = (uint16_t)table.used;
-    worker->raised_scales += table.raised;
+    worker->raised_scales += table.raised + group.raised;
     if (worker->sse) {
-        worker->sse[r] = table.optimum;
+        worker->sse[r] = table.optimum * group.unit;
     }
     return QUANT_OK;
 }
@@ -81,29 +81,74 @@ static void load_table(const quant_job *job, uint64_t r, size_t n, float *table)
     }
 }
 
-static void code(const quant_job *job, uint64_t r, const float *x, uint64_t n, uint8_t *codes,
-                 quant_worker *worker)
+/* Scale of a channel; 1 without pcs. */
+static float channel_scale(const quant_job *job, uint64_t channel)
 {
-    float table[MAX_ENTRIES], threshold[MAX_ENTRIES];
-    size_t used = job->used_entries[r], zero = 0;
-    load_table(job, r, used, table);
-    quant_codebook_thresholds(table, used, threshold);
-    qk()->assign_codebook(x, n, threshold, used - 1, codes);
-    if (worker->count) {
-        uint64_t before = worker->zero_codes;
-        while (zero < used && table[zero] != 0.0f) {
-            zero++;
+    return job->scheme.channel_scale
+               ? quant_store_get(job->scheme.store, job->source + job->layout.scale.offset, channel)
+               : 1.0f;
+}
+
+/* Codes of n weights of one channel: of what they are over its scale. */
+static void assign(const float *x, uint64_t n, float scale, const float *threshold, size_t used,
+                   uint8_t *codes)
+{
+    float strip[STRIP];
+    if (scale == 1.0f) {
+        qk()->assign_codebook(x, n, threshold, used - 1, codes);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i += STRIP) {
+        uint64_t take = n - i < STRIP ? n - i : STRIP;
+        for (uint64_t k = 0; k < take; k++) {
+            strip[k] = x[i + k] / scale;
         }
-        quant_worker_note(worker, codes, n, (uint8_t)zero);
-        worker->zero_codes = zero < used ? worker->zero_codes : before;
+        qk()->assign_codebook(strip, take, threshold, used - 1, codes + i);
     }
 }
 
-static void value(const quant_job *job, uint64_t r, const uint8_t *codes, uint64_t n, float *y)
+/* Count codes whose entry is zero; all of a channel of zeros decode to it. */
+static void note(const float *table, size_t used, float scale, const uint8_t *codes, uint64_t n,
+                 quant_worker *worker)
 {
-    float table[MAX_ENTRIES];
-    load_table(job, r, entries_of(job), table);
-    qk()->decode_codebook(codes, n, table, entries_of(job), y);
+    uint64_t before = worker->zero_codes;
+    size_t zero = 0;
+    while (zero < used && table[zero] != 0.0f) {
+        zero++;
+    }
+    quant_worker_note(worker, codes, n, (uint8_t)zero);
+    worker->zero_codes = scale == 0.0f ? before + n : zero < used ? worker->zero_codes : before;
+}
+
+static void code(const quant_job *job, quant_run run, const float *x, uint8_t *codes,
+                 quant_worker *worker)
+{
+    float table[MAX_ENTRIES], threshold[MAX_ENTRIES], scale = channel_scale(job, run.channel);
+    size_t used = job->used_entries[run.region];
+    load_table(job, run.region, used, table);
+    quant_codebook_thresholds(table, used, threshold);
+    if (scale == 0.0f) {
+        memset(codes, 0, run.length);
+    } else {
+        assign(x, run.length, scale, threshold, used, codes);
+    }
+    if (worker->count) {
+        note(table, used, scale, codes, run.length, worker);
+    }
+}
+
+static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
+{
+    float table[MAX_ENTRIES], scale = channel_scale(job, run.channel);
+    if (scale == 0.0f) {
+        memset(y, 0, run.length * sizeof *y);
+        return;
+    }
+    load_table(job, run.region, entries_of(job), table);
+    qk()->decode_codebook(codes, run.length, table, entries_of(job), y);
+    for (uint64_t i = 0; scale != 1.0f && i < run.length; i++) {
+        y[i] *= scale;
+    }
 }
 
 const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, false};

@@ -9,18 +9,6 @@
 
 enum { MAX_ENTRIES = QUANT_CODEBOOK_ENTRIES };
 
-size_t quant_codebook_work_bytes(const quant_scheme *s, size_t n)
-{
-    size_t collapse = quant_points_work_bytes(n);
-    size_t most = quant_kmeans1d_work_bytes(n, (size_t)1 << s->bits);
-    size_t tune = s->table_store == QUANT_STORE_I8 ? quant_int8_work_bytes() : 0;
-    if (collapse == 0 || most == 0) {
-        return 0;
-    }
-    most = collapse > most ? collapse : most;
-    return tune > most ? tune : most;
-}
-
 /* Candidate entries in ascending order, before rounding; their number, 0 when there are too many
  * distinct values for mode=unique. */
 static size_t candidates(const quant_scheme *s, const quant_points *points, void *work,

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "quant/kmeans1d.h"
+#include "quant/region.h"
 #include "quant/scheme.h"
 
 enum { QUANT_CODEBOOK_ENTRIES = 256, QUANT_INT8_LEVEL = 127 };
@@ -24,8 +25,32 @@ typedef struct quant_codebook {
     double optimum;                        /* mode=kmeans: SSE of the optimal f64 table, else 0 */
 } quant_codebook;
 
-/* Scratch bytes for up to n weights, aligned to 64; 0 when the size does not fit. */
+/* The weights of one group, ready to be clustered. */
+typedef struct quant_group {
+    quant_points points; /* at least one */
+    double unit;         /* an error of the points times this is one of the weights */
+    const float *scale;  /* pcs: of each channel as stored; 0 when all of it is zero */
+    size_t channels;
+    size_t raised;       /* pcs: scales that are subnormal in their type */
+    void *work;          /* for quant_codebook_choose; overlaps nothing above */
+} quant_group;
+
+/* Scratch bytes for groups of up to n weights, to be aligned to 64; 0 when it does not fit. */
 size_t quant_codebook_work_bytes(const quant_scheme *s, size_t n);
+
+/* Collect region r of g, x[n] and importance[n] (NULL: all 1) in channel order. With pcs x is
+ * divided by its channel's scale, max|w| as stored, and counts by the square of it, so that least
+ * error of the points is least error of the weights; channels of zeros are left out.
+ * QUANT_ESCALE: a scale overflows its type. */
+quant_status quant_codebook_collect(const quant_scheme *s, const quant_regions *g, uint64_t r,
+                                    const float *x, const float *importance, void *work,
+                                    quant_group *group);
+
+/* Collect a region and choose its table. Failures of both; QUANT_ESCALE also when an entry times
+ * the largest scale is not finite. */
+quant_status quant_codebook_fit(const quant_scheme *s, const quant_regions *g, uint64_t r,
+                                const float *x, const float *importance, void *work,
+                                quant_group *group, quant_codebook *table);
 
 /* Choose the table of the points (n >= 1, ascending). QUANT_ERANGE: mode=unique with more than 2^b
  * of them; QUANT_ESCALE: an entry, or with lut=int8 the scale, overflows its storage type. */

@@ -52,11 +52,11 @@ typedef struct quant_codec {
     /* Choose and store the parameters of region r from its n values. */
     quant_status (*fit)(const quant_job *job, uint64_t r, const float *x, uint64_t n,
                         quant_worker *worker);
-    /* Codes of n elements that all lie in region r. */
-    void (*code)(const quant_job *job, uint64_t r, const float *x, uint64_t n, uint8_t *codes,
+    /* Codes of a run; its region and channel are numbered through all matrices. */
+    void (*code)(const quant_job *job, quant_run run, const float *x, uint8_t *codes,
                  quant_worker *worker);
-    /* Values of n codes of region r. */
-    void (*value)(const quant_job *job, uint64_t r, const uint8_t *codes, uint64_t n, float *y);
+    /* Values of the codes of a run. */
+    void (*value)(const quant_job *job, quant_run run, const uint8_t *codes, float *y);
     bool signed_codes;     /* sign-extend when unpacking */
 } quant_codec;
 
@@ -82,6 +82,9 @@ void quant_float16_value(const quant_job *job, const uint8_t *stream, uint64_t n
 
 /* Decode n elements beginning at element p of matrix m into y. */
 void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y);
+
+/* The run at element p of matrix m, at most `limit` elements, as a codec wants it. */
+quant_run quant_job_run(const quant_job *job, uint64_t m, uint64_t p, uint64_t limit);
 
 /* Bytes of the codes of one matrix. */
 uint64_t quant_job_matrix_bytes(const quant_job *job);

@@ -35,6 +35,14 @@ void quant_worker_note(quant_worker *worker, const uint8_t *codes, uint64_t n, u
     worker->zero_codes += zeros;
 }
 
+quant_run quant_job_run(const quant_job *job, uint64_t m, uint64_t p, uint64_t limit)
+{
+    quant_run run = quant_regions_run(&job->regions, p, limit);
+    run.region += m * job->regions.per_matrix;
+    run.channel += m * job->regions.channels;
+    return run;
+}
+
 uint64_t quant_job_matrix_bytes(const quant_job *job)
 {
     uint64_t bits = job->regions.matrix * (uint64_t)job->scheme.bits;
@@ -76,7 +84,10 @@ static void lay_out(quant_job *job)
             append(l, &l->zero, g->count, (g->count * bits + 7) / 8);
         }
     } else if (s->family == QUANT_FAMILY_CODEBOOK) {
-        uint64_t entries = g->count << bits;
+        uint64_t entries = g->count << bits, channels = g->matrices * g->channels;
+        if (s->channel_scale) {
+            append(l, &l->scale, channels, channels * quant_store_bytes(s->store));
+        }
         append(l, &l->table, entries, entries * quant_store_bytes(s->table_store));
         if (s->table_store == QUANT_STORE_I8) {
             append(l, &l->table_scale, g->count, g->count * quant_store_bytes(s->store));
@@ -139,8 +150,8 @@ static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
         codes = buffer;
     }
     for (uint64_t i = 0; i < n;) {
-        quant_run run = quant_regions_run(&job->regions, p + i, n - i);
-        codec->value(job, m * job->regions.per_matrix + run.region, codes + i, run.length, y + i);
+        quant_run run = quant_job_run(job, m, p + i, n - i);
+        codec->value(job, run, codes + i, y + i);
         i += run.length;
     }
 }

@@ -82,9 +82,8 @@ static void code_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
     uint8_t buffer[QUANT_PIECE];
     uint8_t *codes = bits == 8 ? stream : buffer;
     for (uint64_t i = 0; i < n;) {
-        quant_run run = quant_regions_run(&job->regions, p + i, n - i);
-        codec->code(job, m * job->regions.per_matrix + run.region, x + i, run.length, codes + i,
-                    worker);
+        quant_run run = quant_job_run(job, m, p + i, n - i);
+        codec->code(job, run, x + i, codes + i, worker);
         i += run.length;
     }
     if (bits != 8) {

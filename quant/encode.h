@@ -10,7 +10,7 @@
  * at a multiple of 8 bytes (gaps are zero): codes, scale, zero, table, table_scale. The README's
  * "Packed layout" gives the bytes; in short
  *     codes  one LSB-first bit stream per stacked matrix, row-major; each matrix starts at a byte
- *     scale  one value per region in region order
+ *     scale  one value per region in region order; with pcs one per channel
  *     zero   one LSB-first stream of b-bit two's complement zero points, region order (asym only)
  *     table  2^b entries per group, group order: f32, f16, bf16 or, with lut=int8, int8_t in
  *            -127..127, ascending over the entries in use, then zeros
@@ -39,8 +39,8 @@ extern "C" {
 typedef struct quant_segment {
     size_t offset; /* in bytes from the start of the packed buffer */
     size_t bytes;  /* 0: the scheme has no such segment */
-    size_t count;  /* codes: elements; scale, zero, table_scale: regions; table: entries of
-                      all tables */
+    size_t count;  /* codes: elements; scale: regions, with pcs channels; zero, table_scale:
+                      regions; table: entries of all tables */
 } quant_segment;
 
 typedef struct quant_layout {
@@ -56,10 +56,11 @@ typedef struct quant_encode_info {
     uint64_t saturated;      /* unclamped code was out of range */
     uint64_t zero_codes;     /* decode to exactly zero: code = zero point, or the entry is 0 */
     uint32_t distinct_codes; /* different code values in use over the whole tensor; 0 for floats */
-    uint64_t raised_scales;  /* regions whose scale was subnormal in its type and rounded up */
+    uint64_t raised_scales;  /* scales that were subnormal in their type and rounded up */
     uint64_t regions;        /* scales or tables */
     double optimal_sse;      /* codebooks, mode=kmeans: sum of the optimal within-group SSE with f64
-                                tables, before the table is rounded; 0 otherwise */
+                                tables, before the table is rounded (pcs: for the stored scales,
+                                to 2^-23 of itself); 0 otherwise */
 } quant_encode_info;
 
 /* The scheme as it applies to one tensor of a bank. A tensor of rank r has at most r - 2 stacked

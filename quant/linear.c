@@ -39,19 +39,19 @@ static qk_linear parameters(const quant_job *job, uint64_t r)
     return p;
 }
 
-static void code(const quant_job *job, uint64_t r, const float *x, uint64_t n, uint8_t *codes,
+static void code(const quant_job *job, quant_run run, const float *x, uint8_t *codes,
                  quant_worker *worker)
 {
-    qk_linear p = parameters(job, r);
-    worker->saturated += qk()->encode_linear(x, n, p, codes);
+    qk_linear p = parameters(job, run.region);
+    worker->saturated += qk()->encode_linear(x, run.length, p, codes);
     if (worker->count) {
-        quant_worker_note(worker, codes, n, (uint8_t)p.zero);
+        quant_worker_note(worker, codes, run.length, (uint8_t)p.zero);
     }
 }
 
-static void value(const quant_job *job, uint64_t r, const uint8_t *codes, uint64_t n, float *y)
+static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
 {
-    qk()->decode_linear(codes, n, parameters(job, r), y);
+    qk()->decode_linear(codes, run.length, parameters(job, run.region), y);
 }
 
 const quant_codec quant_linear_codec = {no_work, fit, code, value, true};

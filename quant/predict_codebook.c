@@ -6,7 +6,9 @@
  *         find a nearer entry lower the sum by a share of second order: the prediction is an upper
  *         bound up to rounding.
  * unique: only what rounding adds.
- * lut=int8: the error of the table itself, which no short formula knows once codes collide.
+ * lut=int8, and uniform tables under pcs: the error of the table itself, which no short formula
+ *         knows once codes collide or scales differ.
+ * pcs:    the same sums over weights divided by their scales, each counting by the scale's square.
  * uniform: the grid lowest + k (highest - lowest)/(2^b - 1) on the group's histogram. */
 #include <math.h>
 #include <omp.h>
@@ -26,7 +28,7 @@ typedef struct task {
     const quant_scheme *scheme;
     const quant_regions *regions;
     const float *w;
-    size_t most, column, work_bytes; /* bytes of one scratch: two columns, then work */
+    size_t most, work_bytes;         /* of one scratch, weights of a region behind it */
     double *sse;                     /* of each region; negative: a quant_status, negated */
 } task;
 
@@ -52,11 +54,14 @@ static double rounding_error(quant_store store, const quant_points *p, const dou
     return isfinite(sum) ? sum : INFINITY;
 }
 
-static double int8_error(const quant_scheme *s, const quant_points *p, void *work)
+static double stored_error(const task *t, uint64_t r, const float *x, void *work)
 {
+    quant_group group;
     quant_codebook table;
-    quant_status status = quant_codebook_choose(s, p, work, &table);
-    return status == QUANT_OK ? quant_codebook_error(p, &table) : -(double)status;
+    quant_status status =
+        quant_codebook_fit(t->scheme, t->regions, r, x, NULL, work, &group, &table);
+    return status == QUANT_OK ? quant_codebook_error(&group.points, &table) * group.unit
+                              : -(double)status;
 }
 
 static double table_error(const quant_scheme *s, const quant_points *p, void *work)
@@ -103,25 +108,28 @@ static double uniform_error(const quant_scheme *s, const float *x, size_t n)
 
 static double region_error(const task *t, uint64_t r, char *scratch)
 {
-    size_t n = (size_t)quant_region_elements(t->regions, r);
-    float *gathered = (float *)(void *)(scratch + 2 * t->column);
-    void *work = scratch + 3 * t->column;
+    const quant_scheme *s = t->scheme;
+    float *gathered = (float *)(void *)(scratch + t->work_bytes);
     const float *x = quant_region_values(t->regions, r, t->w, gathered);
-    bool int8 = t->scheme->table_store == QUANT_STORE_I8;
-    if (t->scheme->mode == QUANT_MODE_UNIFORM && !int8) {
-        return uniform_error(t->scheme, x, n);
+    bool uniform = s->mode == QUANT_MODE_UNIFORM, int8 = s->table_store == QUANT_STORE_I8;
+    if (uniform && !int8 && !s->channel_scale) {
+        return uniform_error(s, x, (size_t)quant_region_elements(t->regions, r));
     }
-    double *value = (double *)(void *)scratch, *weight = (double *)(void *)(scratch + t->column);
-    quant_points p = {value, weight, 0};
-    p.n = quant_points_collapse_run(x, NULL, n, work, value, weight);
-    return int8 ? int8_error(t->scheme, &p, work) : table_error(t->scheme, &p, work);
+    if (uniform || int8) {
+        return stored_error(t, r, x, scratch);
+    }
+    quant_group group;
+    quant_status status = quant_codebook_collect(s, t->regions, r, x, NULL, scratch, &group);
+    double error = status == QUANT_OK ? table_error(s, &group.points, group.work)
+                                      : -(double)status;
+    return error < 0 ? error : error * group.unit;
 }
 
 /* One scratch a thread, all from the calling thread. */
 static quant_status run_regions(quant_context *ctx, task *t)
 {
     int threads = quant_context_threads(ctx);
-    size_t bytes = 3 * t->column + aligned(t->work_bytes);
+    size_t bytes = t->work_bytes + aligned(t->most * sizeof(float));
     char *scratch = quant_alloc(ctx, (size_t)threads, bytes);
     if (!scratch) {
         return QUANT_ENOMEM;
@@ -153,12 +161,11 @@ static quant_status add_regions(quant_context *ctx, const task *t, double *error
 quant_status quant_predict_codebook(quant_context *ctx, const quant_scheme *scheme,
                                     const quant_regions *regions, const float *w, double *error)
 {
-    task t = {scheme, regions, w, (size_t)quant_region_most(regions), 0, 0, NULL};
-    t.work_bytes = quant_codebook_work_bytes(scheme, t.most);
+    task t = {scheme, regions, w, (size_t)quant_region_most(regions), 0, NULL};
+    t.work_bytes = aligned(quant_codebook_work_bytes(scheme, t.most));
     if (t.work_bytes == 0 || t.most > SIZE_MAX / 64) {
         return quant_fail(ctx, QUANT_EOVERFLOW, "group: %zu elements do not fit in memory", t.most);
     }
-    t.column = aligned(t.most * sizeof(double));
     t.sse = quant_alloc(ctx, (size_t)regions->count, sizeof *t.sse);
     if (!t.sse) {
         return QUANT_ENOMEM;

@@ -46,6 +46,7 @@ static void cut_matrix(const quant_scheme *s, quant_regions *g)
     g->per_matrix = ceil_div(g->channels, g->rows) * g->blocks_per_channel;
     g->count = g->matrices * g->per_matrix;
     g->contiguous = g->outer == 1;
+    g->by_channel = s->channel_scale;
 }
 
 quant_scheme quant_scheme_for_shape(const quant_scheme *scheme, const quant_shape *shape)
@@ -67,7 +68,7 @@ quant_status quant_regions_make(quant_context *ctx, const quant_scheme *s,
                           shape->rank, s->stack);
     }
     int axis = s->stack;
-    bool whole = s->granularity == QUANT_PER_TENSOR;
+    bool whole = s->granularity == QUANT_PER_TENSOR && !s->channel_scale;
     if (!whole && (axis = channel_axis(ctx, s, shape)) < 0) {
         return QUANT_ESHAPE;
     }
@@ -100,6 +101,13 @@ static extent extent_of(const quant_regions *g, uint64_t r)
     extent e = {r / g->per_matrix, strip * g->rows, 0, start, min_u64(g->block, g->length - start)};
     e.rows = min_u64(g->rows, g->channels - e.channel);
     return e;
+}
+
+uint64_t quant_region_channel(const quant_regions *g, uint64_t r, uint64_t *channels)
+{
+    extent e = extent_of(g, r);
+    *channels = e.rows;
+    return e.matrix * g->channels + e.channel;
 }
 
 uint64_t quant_region_elements(const quant_regions *g, uint64_t r)
@@ -140,9 +148,11 @@ quant_run quant_regions_run(const quant_regions *g, uint64_t p, uint64_t limit)
     uint64_t i = p % g->inner, t = p / g->inner;
     uint64_t c = t % g->channels, f = t / g->channels * g->inner + i;
     uint64_t strip = c / g->rows;
-    quant_run run = {strip * g->blocks_per_channel + f / g->block, 0};
+    quant_run run = {strip * g->blocks_per_channel + f / g->block, c, 0};
     uint64_t left = g->blocks_per_channel > 1
                         ? min_u64(g->inner - i, g->block - f % g->block)
+                    : g->by_channel
+                        ? g->inner - i
                         : (min_u64((strip + 1) * g->rows, g->channels) - c) * g->inner - i;
     run.length = min_u64(left, limit);
     return run;

@@ -27,6 +27,7 @@ typedef struct quant_regions {
     uint64_t per_matrix;         /* regions of one matrix */
     uint64_t count;              /* regions of the tensor */
     bool contiguous;             /* every region is one run of elements */
+    bool by_channel;             /* runs end where their channel does */
 } quant_regions;
 
 /* Failures as quant_encode_layout. For the float family there is one region a matrix, unused. */
@@ -43,10 +44,15 @@ uint64_t quant_region_most(const quant_regions *g);
 const float *quant_region_values(const quant_regions *g, uint64_t r, const float *w,
                                  float *scratch);
 
-/* The run that begins at element p of a matrix: its region within the matrix, and how many of the
- * next `limit` elements belong to it without a break. limit >= 1. */
+/* First channel of region r, numbered through all matrices, and how many it has. */
+uint64_t quant_region_channel(const quant_regions *g, uint64_t r, uint64_t *channels);
+
+/* The run that begins at element p of a matrix: its region and the channel of its first element,
+ * within the matrix, and how many of the next `limit` elements belong to that region, with
+ * by_channel to that channel, without a break. limit >= 1. */
 typedef struct quant_run {
     uint64_t region;
+    uint64_t channel;
     uint64_t length;
 } quant_run;
 quant_run quant_regions_run(const quant_regions *g, uint64_t p, uint64_t limit);

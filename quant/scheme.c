@@ -139,7 +139,7 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
     if (s->asymmetric && s->range != QUANT_RANGE_NARROW) {
         return quant_fail(ctx, QUANT_ESCHEME, "range: applies to symmetric codes only, found asym");
     }
-    if (s->granularity == QUANT_PER_TENSOR && s->axis != 0) {
+    if (s->granularity == QUANT_PER_TENSOR && !s->channel_scale && s->axis != 0) {
         return quant_fail(ctx, QUANT_ESCHEME, "axis: a scheme per tensor has no channel axis");
     }
     if (s->activation.rule != QUANT_OBSERVER_MINMAX &&
@@ -147,7 +147,8 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
         return quant_fail(ctx, QUANT_ESCHEME, "obs: applies to act=static only, found act=token");
     }
     if (s->store != UNSAID && s->family == QUANT_FAMILY_CODEBOOK && !quant_scheme_has_scales(s)) {
-        return quant_fail(ctx, QUANT_ESCHEME, "store: a codebook has scales with lut=int8 only");
+        return quant_fail(ctx, QUANT_ESCHEME, "store: a codebook has scales only with lut=int8 "
+                          "or pcs");
     }
     return QUANT_OK;
 }
@@ -293,8 +294,7 @@ const char *quant_scheme_default_list(void)
 
 bool quant_scheme_widen(quant_scheme *s)
 {
-    bool table = s->family == QUANT_FAMILY_CODEBOOK && s->table_store != QUANT_STORE_I8;
-    quant_store *store = table ? &s->table_store : &s->store;
+    quant_store *store = quant_scheme_has_scales(s) ? &s->store : &s->table_store;
     if (s->family == QUANT_FAMILY_FLOAT || *store == QUANT_STORE_F32) {
         return false;
     }

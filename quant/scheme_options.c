@@ -19,12 +19,14 @@ static const char *const obs_words[] = {"minmax", "ema", "percentile", "mse", "e
 bool quant_scheme_has_scales(const quant_scheme *s)
 {
     return s->family == QUANT_FAMILY_LINEAR ||
-           (s->family == QUANT_FAMILY_CODEBOOK && s->table_store == QUANT_STORE_I8);
+           (s->family == QUANT_FAMILY_CODEBOOK &&
+            (s->table_store == QUANT_STORE_I8 || s->channel_scale));
 }
 
 quant_store quant_scheme_default_store(const quant_scheme *s)
 {
-    return s->family == QUANT_FAMILY_LINEAR && s->bits < 8 ? QUANT_STORE_F16 : QUANT_STORE_F32;
+    bool narrow = s->bits < 8 && s->table_store != QUANT_STORE_I8;
+    return narrow && quant_scheme_has_scales(s) ? QUANT_STORE_F16 : QUANT_STORE_F32;
 }
 
 void quant_scheme_defaults(quant_scheme *s)
@@ -42,6 +44,7 @@ void quant_scheme_defaults(quant_scheme *s)
     s->activation.asymmetric = false;
     s->activation.percentile = 100.0;
     s->mode = QUANT_MODE_KMEANS;
+    s->channel_scale = false;
 }
 
 bool quant_scheme_parse_int(const char *text, long lowest, long highest, long *value)
@@ -96,6 +99,18 @@ static bool write_asym(const quant_scheme *s, char *v, size_t n)
 {
     snprintf(v, n, "%s", "");
     return s->asymmetric || s->activation.asymmetric;
+}
+
+static bool read_pcs(quant_scheme *s, const char *v)
+{
+    s->channel_scale = v[0] == '\0';
+    return s->channel_scale;
+}
+
+static bool write_pcs(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%s", "");
+    return s->channel_scale;
 }
 
 /* A percentage with at most 12 decimals, without strtod, whose decimal point is the locale's.
@@ -240,7 +255,7 @@ static const quant_scheme_option options[] = {
      FUNCTIONS(scale)},
     {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR | W8A8,
      WORDS(range_words, range)},
-    {"store", "type of stored scales; a codebook has them with lut=int8",
+    {"store", "type of stored scales; a codebook has them with lut=int8 or pcs",
      "f32 (default at 8 bits), f16 (default below), bf16", LINEAR | CODEBOOK | W8A8 | W4A8,
      WORDS(store_words, store)},
     {"lut", "type of table entries; int8: times one scale per table",
@@ -249,6 +264,8 @@ static const quant_scheme_option options[] = {
     {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique",
      CODEBOOK | W4A8,
      WORDS(mode_words, mode)},
+    {"pcs", "per-channel scale: channels divided by their max|w| share a table", "(no value)",
+     CODEBOOK, FUNCTIONS(pcs)},
     {"act", "scale of activations: each token's own, or fixed by calibration",
      "token (default), static", W8A8 | W4A8, FUNCTIONS(act)},
     {"obs", "how a static scale is chosen", "minmax (default), ema, percentile:P, mse, entropy",

@@ -110,21 +110,22 @@ quant_scheme draw_linear(draw *d, const quant_shape *shape)
 quant_scheme draw_codebook(draw *d, const quant_shape *shape)
 {
     static const int bits[] = {1, 2, 3, 4, 6, 8};
-    static const char *const stores[] = {"f32", "f16", "bf16"};
-    char text[QUANT_SCHEME_TEXT * 2], head[48];
+    static const char *const stores[] = {"f32", "f16", "bf16", "int8"};
+    char text[QUANT_SCHEME_TEXT * 2], share[24] = "tensor", axis[16] = "", store[16] = "";
     int stack = shape->rank == 3 ? (int)draw_int(d, 0, 1) : 0;
-    int b = bits[draw_int(d, 0, 5)];
-    snprintf(head, sizeof head, "lut%d:tensor", b);
-    if (draw_int(d, 0, 2)) {
-        snprintf(head, sizeof head, "lut%d:group=%d,axis=%d", b, (int)draw_int(d, 1, 9),
-                 draw_axis(d, shape, stack));
+    int b = bits[draw_int(d, 0, 5)], lut = (int)draw_int(d, 0, 3);
+    bool pcs = draw_int(d, 0, 3) == 0, groups = draw_int(d, 0, 2) != 0;
+    if (groups) {
+        snprintf(share, sizeof share, "group=%d", (int)draw_int(d, 1, 9));
     }
-    const char *store = stores[draw_int(d, 0, 2)];
-    if (draw_int(d, 0, 3) == 0) {
-        snprintf(text, sizeof text, "%s,stack=%d,lut=int8,store=%s", head, stack, store);
-    } else {
-        snprintf(text, sizeof text, "%s,stack=%d,lut=%s", head, stack, store);
+    if (groups || pcs) {
+        snprintf(axis, sizeof axis, ",axis=%d", draw_axis(d, shape, stack));
     }
+    if (pcs || lut == 3) {
+        snprintf(store, sizeof store, ",store=%s", stores[draw_int(d, 0, 2)]);
+    }
+    snprintf(text, sizeof text, "lut%d:%s%s,stack=%d,lut=%s%s%s", b, share, axis, stack,
+             stores[lut], pcs ? ",pcs" : "", store);
     quant_scheme s;
     CU_ASSERT_EQUAL_FATAL(quant_scheme_parse(NULL, text, &s), QUANT_OK);
     return s;

@@ -53,6 +53,20 @@ static void dice_axes(dice *d, unsigned kind, int rank, int stack, char text[QUA
     }
 }
 
+/* A per-channel scale gives a table per tensor a channel axis too. */
+static void dice_codebook(dice *d, unsigned kind, int rank, int stack,
+                          char text[QUANT_SCHEME_TEXT])
+{
+    static const char *const stores[] = {"f32", "f16", "bf16"};
+    bool pcs = rank - stack >= 2 && dice_roll(d, 3) == 0, int8 = dice_roll(d, 3) == 0;
+    dice_axes(d, kind + pcs, rank, stack, text);
+    append(text, ",lut=%s", int8 ? "int8" : stores[dice_roll(d, 3)]);
+    append(text, "%s", pcs ? ",pcs" : "");
+    if (pcs || int8) {
+        append(text, ",store=%s", stores[dice_roll(d, 3)]);
+    }
+}
+
 void dice_scheme(dice *d, const quant_shape *shape, char text[QUANT_SCHEME_TEXT])
 {
     static const char *const stores[] = {"f32", "f16", "bf16"}, *const ranges[] = {"half", "full"};
@@ -78,12 +92,7 @@ void dice_scheme(dice *d, const quant_shape *shape, char text[QUANT_SCHEME_TEXT]
     }
     append(text, "lut%c:", "123468"[dice_roll(d, 6)]);
     append(text, kind == 0 ? "tensor" : "group=%u", size);
-    dice_axes(d, kind, shape->rank, stack, text);
-    if (dice_roll(d, 3) == 0) {
-        append(text, ",lut=int8,store=%s", stores[dice_roll(d, 3)]);
-    } else {
-        append(text, ",lut=%s", stores[dice_roll(d, 3)]);
-    }
+    dice_codebook(d, kind, shape->rank, stack, text);
 }
 
 void dice_fill(dice *d, size_t n, float *w)

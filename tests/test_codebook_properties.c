@@ -202,7 +202,8 @@ static void encoding_is_a_projection(void)
         drawn_tensor t = draw_tensor(&d);
         quant_scheme s = draw_codebook(&d, &t.shape);
         s.table_store = QUANT_STORE_F16; /* of int8 another scale may fit the values no worse */
-        s.store = QUANT_STORE_F32;
+        s.store = QUANT_STORE_F32;       /* and max|w| of them is another channel scale */
+        s.channel_scale = false;
         quant_layout l;
         float *y = malloc(t.n * sizeof *y), *z = malloc(t.n * sizeof *z);
         uint8_t *p = encode_new(NULL, &s, &t.shape, t.w, &l, NULL), *q = NULL;

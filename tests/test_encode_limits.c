@@ -23,6 +23,7 @@ static const char *const every[] = {
     "int8:tensor,scale=percentile:99", "int4:channel,range=half,asym=", "lut4:group=32",
     "lut1:tensor", "lut2:group=3,axis=1,mode=uniform", "lut8:group=1", "lut6:tensor,lut=f32",
     "lut3:group=2,stack=1", "int8:tensor,stack=1", "lut4:group=4,lut=int8", "lut8:tensor,lut=int8",
+    "lut4:group=4,pcs", "lut2:tensor,axis=-1,pcs,lut=int8", "lut8:tensor,pcs,stack=1",
 };
 enum { EVERY = sizeof every / sizeof *every };
 
@@ -234,6 +235,8 @@ static void layouts_by_hand(void)
         {"int4:block=32", 105, 5 * 2 * 2, 0, 0, 112 + 20},
         {"int3:block=4,asym", 79, 5 * 11 * 2, 21, 0, 80 + 112 + 21},
         {"lut4:group=2", 105, 0, 0, 3 * 16 * 2, 112 + 96},
+        {"lut4:group=2,pcs", 105, 5 * 2, 0, 3 * 16 * 2, 112 + 16 + 96},
+        {"lut4:tensor,pcs,axis=1,lut=int8", 105, 42 * 4, 0, 16, 112 + 168 + 16 + 4},
         {"lut4:group=2,lut=int8", 105, 0, 0, 3 * 16, 112 + 48 + 3 * 4},
         {"f16", 420, 0, 0, 0, 420},
     };

@@ -121,6 +121,8 @@ static const struct {
              {"lut2:group=1,lut=bf16", "lut2:group=1,lut=f32", 3.4e38f, true},
              {"lut1:tensor,lut=int8,store=f16", "lut1:tensor,lut=int8", 1e8f, true},
              {"lut4:tensor,lut=int8,store=f16", "lut4:tensor,store=f16,lut=int8", 7e6f, false},
+             {"lut4:group=1,pcs", "lut4:group=1,store=f32,pcs", 70000.0f, true},
+             {"lut4:tensor,pcs,store=f32", "lut4:tensor,store=f32,pcs", 70000.0f, false},
              {"f16", NULL, 70000.0f, false},
              {"f16", "f16", 65519.0f, false},
              {"bf16", "bf16", 1e38f, false}};

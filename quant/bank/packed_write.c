@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include "quant/bank/packed_parts.h"
 #include "quant/internal.h"
+#include "quant/scheme_options.h"
 
 enum { VALUE_BYTES = QUANT_SCHEME_TEXT + 21 * QUANT_MAX_RANK + 16 };
 
@@ -70,7 +71,7 @@ static quant_status check_item(pack *p, size_t k)
  * Every scale rule gives s <= A for 2 bits and more, and table entries lie between the extremes. */
 static bool may_overflow(const quant_scheme *s, float absmax)
 {
-    bool table = s->family == QUANT_FAMILY_CODEBOOK && s->table_store != QUANT_STORE_I8;
+    bool table = s->family == QUANT_FAMILY_CODEBOOK && !quant_scheme_has_scales(s);
     quant_store store = table ? s->table_store : s->store;
     return (store == QUANT_STORE_F16 && absmax >= 65504.0f) ||
            (store == QUANT_STORE_BF16 && absmax >= 0x1.fep127f);

@@ -17,7 +17,8 @@ bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape)
 {
     int last = shape->rank - 1 - scheme->stack;
     int axis = scheme->axis < 0 ? scheme->axis + last + 1 : scheme->axis;
-    if (scheme->family == QUANT_FAMILY_FLOAT || scheme->granularity == QUANT_PER_TENSOR) {
+    if (scheme->family == QUANT_FAMILY_FLOAT ||
+        (scheme->granularity == QUANT_PER_TENSOR && !scheme->channel_scale)) {
         return true;
     }
     uint64_t channels = shape->dim[scheme->stack + axis], rest = 1;
@@ -27,8 +28,8 @@ bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape)
     if (scheme->granularity == QUANT_PER_BLOCK && scheme->size < rest) {
         return false;
     }
-    bool one_region = scheme->granularity == QUANT_PER_GROUP ? scheme->size >= channels
-                                                             : channels == 1;
+    bool grouped = scheme->granularity == QUANT_PER_GROUP && !scheme->channel_scale;
+    bool one_region = grouped ? scheme->size >= channels : channels == 1;
     return axis != last || one_region;
 }
 
