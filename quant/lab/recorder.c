@@ -121,29 +121,69 @@ static void put_values(const lab_recorder *r, const double y[LAB_MOST], quant_le
     }
 }
 
+static void add_columns(const lab_recorder *r, const float *at, size_t step, size_t cols,
+                        quant_ledger_terms *sum)
+{
+    quant_ledger_terms own = *sum;
+    const float *both = at + LAB_BOTH * step, *injected = at + LAB_INJECTED * step;
+    const float *carried = at + (r->values - 1) * step;
+    for (size_t c = 0; c < cols; c++) {
+        lab_ledger_put(&own, (double)at[c], (double)both[c], (double)injected[c],
+                       (double)carried[c]);
+    }
+    const float *frozen = at + LAB_FROZEN * step, *clean_in = at + LAB_FROZEN_INJECTED * step;
+    for (size_t c = 0; c < cols && r->values == LAB_MOST; c++) {
+        lab_ledger_put_frozen(&own, (double)at[c], (double)frozen[c], (double)clean_in[c]);
+    }
+    *sum = own;
+}
+
 static void add_rows(const lab_recorder *r, quant_place place, size_t position,
                      quant_ledger_terms *sum)
 {
     size_t cols = r->cols[place], step = r->n * r->s * cols;
     for (size_t i = 0; i < r->n; i++) {
-        const float *at = r->at[place] + (i * r->s + position) * cols;
-        for (size_t c = 0; c < cols; c++) {
-            double y[LAB_MOST];
-            for (size_t v = 0; v < r->values; v++) {
-                y[v] = (double)at[v * step + c];
+        add_columns(r, r->at[place] + (i * r->s + position) * cols, step, cols, sum);
+    }
+}
+
+static bool is_met(const lab_recorder *r, size_t row, size_t expert)
+{
+    size_t experts = r->cols[QUANT_PLACE_ROUTER], step = r->n * r->s * experts, v = 0;
+    while (v < r->values && r->routes[v * step + row * experts + expert] == 0) {
+        v++;
+    }
+    return v < r->values;
+}
+
+/* Columns of an expert that a token meets in no value are zeros. */
+static void add_expert_rows(const lab_recorder *r, quant_place place, size_t position,
+                            quant_ledger_terms *sum)
+{
+    size_t cols = r->cols[place], step = r->n * r->s * cols;
+    size_t experts = r->cols[QUANT_PLACE_ROUTER], own = cols / experts;
+    for (size_t i = 0; i < r->n; i++) {
+        size_t row = i * r->s + position;
+        for (size_t e = 0; e < experts; e++) {
+            if (is_met(r, row, e)) {
+                add_columns(r, r->at[place] + row * cols + e * own, step, own, sum);
+            } else {
+                sum->n += own;
             }
-            put_values(r, y, sum);
         }
     }
 }
 
-static double dot(const float *a, const float *b, size_t n)
+/* y[0], y[1] = q k^T of the values of two pairs of rows; their sums run side by side. */
+static void two_dots(const float *q[2], const float *k[2], size_t d, double y[2])
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        sum += (double)a[i] * (double)b[i];
+    double a = 0, b = 0;
+    for (size_t c = 0; c < d; c++) {
+        a += (double)q[0][c] * (double)k[0][c];
+        b += (double)q[1][c] * (double)k[1][c];
     }
-    return sum;
+    y[0] = a;
+    y[1] = b;
 }
 
 /* Score of a query row and a key row in each of the values. */
@@ -153,8 +193,12 @@ static void add_score(const lab_recorder *r, const float *q, const float *k,
     size_t d = (size_t)quant_model_sizes_of(r->model)->head_dim, rows = r->n * r->s;
     size_t q_step = rows * r->cols[QUANT_PLACE_Q], k_step = rows * r->cols[QUANT_PLACE_K];
     double y[LAB_MOST], scale = 1 / sqrt((double)d);
-    for (size_t v = 0; v < r->values; v++) {
-        y[v] = scale * dot(q + v * q_step, k + v * k_step, d);
+    for (size_t v = 0; v < r->values; v += 2) {
+        const float *two_q[] = {q + v * q_step, q + (v + 1) * q_step};
+        const float *two_k[] = {k + v * k_step, k + (v + 1) * k_step};
+        two_dots(two_q, two_k, d, y + v);
+        y[v] *= scale;
+        y[v + 1] *= scale;
     }
     put_values(r, y, sum);
 }
@@ -188,7 +232,7 @@ static void account(const lab_recorder *r, uint64_t depth)
         bool here = depth == 0      ? p == QUANT_PLACE_STREAM
                     : depth == last ? p == QUANT_PLACE_LOGITS
                                     : p != QUANT_PLACE_LOGITS;
-        if (!here) {
+        if (!here || (r->cols[p] == 0 && p != QUANT_PLACE_SCORES)) {
             continue;
         }
         quant_ledger_terms *row = lab_ledger_row(r->ledger, depth, (quant_place)p);
@@ -196,6 +240,8 @@ static void account(const lab_recorder *r, uint64_t depth)
         for (size_t j = 0; j < r->s; j++) {
             if (p == QUANT_PLACE_SCORES) {
                 add_scores(r, depth - 1, j, &row[j]);
+            } else if (p >= QUANT_PLACE_EXPERT_GATE && p <= QUANT_PLACE_EXPERT_DOWN) {
+                add_expert_rows(r, (quant_place)p, j, &row[j]);
             } else {
                 add_rows(r, (quant_place)p, j, &row[j]);
             }

@@ -11,7 +11,7 @@
 #include "quant/internal.h"
 #include "quant/model/pass.h"
 
-enum { BATCH_ROWS = 1024, LOGITS = 1 << 22 };
+enum { BATCH_ROWS = 1024, LOGITS = 1 << 22, LOGIT_ROWS = 64 };
 
 const char *quant_stage_name(quant_stage stage)
 {
@@ -241,8 +241,8 @@ static quant_status finish(model_pass *p, float *piece, size_t most)
 static quant_status head(model_pass *p)
 {
     model_buffer piece = {NULL, 0};
-    uint64_t most = LOGITS / p->z->vocab / MODEL_ROWS * MODEL_ROWS;
-    most = most < MODEL_ROWS ? MODEL_ROWS : most;
+    uint64_t most = LOGITS / p->z->vocab / LOGIT_ROWS * LOGIT_ROWS;
+    most = most < LOGIT_ROWS ? LOGIT_ROWS : most;
     QUANT_TRY(model_weights_read(p, QUANT_ROLE_FINAL_NORM, 0));
     QUANT_TRY(model_weights_read(p, QUANT_ROLE_HEAD, 0));
     quant_status s = model_buffer_new(p->ctx, &piece, most, p->z->vocab);

@@ -67,11 +67,12 @@ void model_add(const model_ops *o, float *x, const float *y, size_t rows, size_t
     }
 }
 
+/* x / 2 (1 + tanh u) is x / (1 + exp(-2u)), and silu the same with 2u = x. */
 static float activation(model_activation a, double x)
 {
     static const double root = 0.79788456080286535588; /* sqrt(2 / pi) */
-    return (float)(a == MODEL_SILU ? x / (1 + exp(-x))
-                                   : x / 2 * (1 + tanh(root * (x + 0.044715 * x * x * x))));
+    double u = a == MODEL_SILU ? x : 2 * root * (x + 0.044715 * x * x * x);
+    return (float)(x / (1 + exp(-u)));
 }
 
 void model_activate(const model_ops *o, model_activation a, float *gate, const float *up,

@@ -32,5 +32,6 @@ const char *bench_filter(void);
 
 void bench_kernels(void);
 void bench_schemes(void);
+void bench_model(void);
 
 #endif

@@ -13,6 +13,7 @@ static const struct {
 } parts[] = {
     {"kernels", bench_kernels},
     {"schemes", bench_schemes},
+    {"model", bench_model},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 
