@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "quant/activation.h"
 #include "quant/internal.h"
 #include "quant/linear_range.h"
 #include "quant/observer_bins.h"
@@ -22,16 +23,7 @@ typedef struct limits {
 
 static quant_activation_grid grid_of(bool asymmetric, limits v)
 {
-    const quant_scheme s = {.family = QUANT_FAMILY_LINEAR, .bits = 8, .asymmetric = asymmetric,
-                            .percentile = 100, .store = QUANT_STORE_F32};
-    double most = -v.lowest > v.highest ? -v.lowest : v.highest;
-    quant_interval interval = {(float)(v.lowest < 0 ? v.lowest : 0),
-                               (float)(v.highest > 0 ? v.highest : 0)};
-    if (!asymmetric) {
-        interval = (quant_interval){-(float)most, (float)most};
-    }
-    qk_linear p = quant_linear_from_interval(&s, interval).p; /* f32 cannot overflow */
-    return (quant_activation_grid){p.scale, p.zero, p.lowest, p.highest};
+    return quant_activation_grid_of(asymmetric, (float)v.lowest, (float)v.highest);
 }
 
 /* ---- error ---------------------------------------------------------------------------------- */

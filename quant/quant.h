@@ -12,6 +12,7 @@
  *   quant/fidelity.h  cosine, relative error, SQNR, MSE, max error in one pass
  *   quant/predict.h   the error of a scheme from a tensor's statistics
  *   quant/observer.h  ranges and histograms of activations, and 8-bit grids for them
+ *   quant/activation.h  activations as integers, and weights as integers to multiply them with
  *   quant/kmeans1d.h  globally optimal codebooks
  *   quant/gemm.h      products of 8-bit integer matrices, exact in 32 bits
  *   quant/random.h    counter-based random numbers
@@ -32,6 +33,7 @@
 #include "quant/fidelity.h"
 #include "quant/predict.h"
 #include "quant/observer.h"
+#include "quant/activation.h"
 #include "quant/kmeans1d.h"
 #include "quant/gemm.h"
 #include "quant/random.h"

@@ -34,8 +34,8 @@ static void canonical_text_is_stable(void)
          "w8a8,stack=1,asym,act=static,obs=percentile:99.9"},
         {"w8a8,scale=mse,range=full,act=static,obs=ema",
          "w8a8,scale=mse,range=full,act=static,obs=ema"},
-        {"w4a8,store=f32,mode=kmeans,lut=int8", "w4a8"},
-        {"w4a8,lut=f32,asym,act=static,obs=entropy", "w4a8,asym,lut=f32,act=static,obs=entropy"},
+        {"w4a8,store=f32,mode=kmeans", "w4a8"},
+        {"w4a8,obs=entropy,asym,act=static", "w4a8,asym,act=static,obs=entropy"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         quant_scheme s;
@@ -127,6 +127,7 @@ static const char *const bad[][2] = {
     {"w8a8:tensor", "expected"},
     {"w8a8,axis=1", "does not take"},
     {"w4a8,scale=mse", "does not take"},
+    {"w4a8,lut=f16", "does not take"},
     {"w8a8,obs=mse", "act=static only"},
     {"w8a8,act=float", "token"},
     {"w8a8,act=static,obs=percentile", "percentile:P"},
@@ -188,7 +189,7 @@ static void the_weights_of_an_activation_scheme_are_a_scheme(void)
         {"w8a8", "int8:channel"},
         {"w8a8,stack=1,asym,scale=mse,act=static,obs=mse", "int8:channel,stack=1,scale=mse"},
         {"w4a8", "lut4:group=32,lut=int8"},
-        {"w4a8,lut=bf16,act=static", "lut4:group=32,lut=bf16"},
+        {"w4a8,store=bf16,act=static", "lut4:group=32,store=bf16,lut=int8"},
         {"int4:block=16,asym", "int4:block=16,asym"},
     };
     static float w[64 * 6];
