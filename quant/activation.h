@@ -50,9 +50,9 @@ typedef struct quant_integer_weights {
 } quant_integer_weights;
 
 /* Matrix `matrix` of a packed stack: w[r][c] = scale[r] code[r][c] in f32 is the very value that
- * quant_decode gives. Rows are the axis after the stack, columns all that follow. QUANT_EUNSUPPORTED unless
- * every row has one scale and no zero point (intB:channel or :tensor on axis 0 without asym, lutB
- * with lut=int8); QUANT_ERANGE: no such matrix; else as quant_decode. */
+ * quant_decode gives. Rows are the axis after the stack, columns all that follow.
+ * QUANT_EUNSUPPORTED unless every row has one scale and no zero point (intB:channel or :tensor on
+ * axis 0 without asym, lutB with lut=int8); QUANT_ERANGE: no such matrix; QUANT_ESIZE: bytes. */
 quant_status quant_weights_s8(quant_context *ctx, const quant_scheme *scheme,
                               const quant_shape *shape, const void *packed, size_t bytes,
                               uint64_t matrix, const quant_integer_weights *weights);

@@ -21,6 +21,24 @@ typedef struct quant_output_fidelity {
     quant_fidelity pooled;   /* energies added over all pairs */
 } quant_output_fidelity;
 
+/* What w8a8 and w4a8 do to outputs, element by element: with W^ the decoded weights and x^ the
+ * decoded inputs, y^ (integers, exact) errs by
+ *     y^ - W x = weights + activations + cross,    weights = W^ x - W x,  activations = W x^ - W x.
+ * Energies of the terms, and their products with the error. Shares <term, E> / |E|^2 sum to 1. */
+typedef struct quant_output_parts {
+    uint64_t n;                 /* outputs; 0: activations were not quantized */
+    double clean2, error2;
+    double weights2, activations2, cross2;
+    double weights_dot, activations_dot, cross_dot;
+    uint64_t inputs, saturated; /* values of x; those beyond the codes */
+} quant_output_parts;
+
+/* NaN when there is no error. */
+typedef struct quant_output_shares {
+    double weights, activations, cross;
+} quant_output_shares;
+quant_output_shares quant_output_shares_of(const quant_output_parts *parts);
+
 typedef struct quant_compare_options {
     const quant_scheme *schemes;  /* used when recipe is NULL */
     size_t scheme_count;
@@ -52,7 +70,10 @@ typedef struct quant_compare_row {
     uint64_t stored_bytes;
     double bits_per_weight;
     double predicted;            /* relative error from statistics; NaN unless asked */
-    quant_output_fidelity output; /* pairs = 0 unless probe or inputs */
+    quant_output_fidelity output; /* pairs = 0 unless probe or inputs; of the weights' scheme, and
+                                     of its activations where it has some */
+    quant_output_parts parts;
+    quant_activation_kind activations; /* of its scheme */
 } quant_compare_row;
 
 /* gate/up/down that feed each other: y = down(silu(gate x) * (up x)), one per scheme. Axes before
@@ -86,6 +107,7 @@ typedef struct quant_compare_summary {
     double cosine_worst;         /* over live rows; NaN when none */
     const char *tensor_worst;
     quant_output_fidelity output;
+    quant_output_parts parts;
     double predicted;            /* pooled; NaN unless asked */
     uint64_t stored_bytes;       /* of quantized tensors, no container */
     double bits_per_weight;
@@ -107,7 +129,11 @@ typedef struct quant_compare_result {
  * Outputs: a tensor is [out, in] with all axes after the first flattened; with stack=N its first
  * N axes index independent matrices that all see the same inputs. Inputs of probe are keyed by
  * (seed, tensor name); those of a triple by (seed, name of the triple), or are the gate's real
- * ones. A tensor for which `inputs` has nothing that fits has no outputs (pairs = 0). */
+ * ones. A tensor for which `inputs` has nothing that fits has no outputs (pairs = 0).
+ *
+ * Schemes with activations quantize the inputs too, products being int8 x int8 -> int32 (exact up
+ * to QUANT_GEMM_MAX_K inputs; a longer tensor is refused in that column), and those of a triple
+ * before each of its matrices. act=static is calibrated on the inputs that are measured. */
 quant_status quant_compare(quant_context *ctx, quant_bank *bank,
                            const quant_compare_options *options, quant_compare_result **result);
 void quant_compare_free(quant_context *ctx, quant_compare_result *result);

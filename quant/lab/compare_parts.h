@@ -91,6 +91,17 @@ typedef struct lab_own {
 quant_status lab_own_prepare(lab_study *s, const lab_tensor *t, int stack, lab_own *own);
 void lab_own_free(lab_study *s, lab_own *own);
 
+/* compare_activations.c: inputs through the codes of a scheme and back; `matrices` counts those
+ * that have inputs of their own. */
+quant_status lab_inputs_quantize(quant_context *ctx, const quant_activation *how,
+                                 const lab_inputs *inputs, uint64_t matrices, lab_inputs *x_hat);
+void lab_inputs_quantize_free(quant_context *ctx, uint64_t matrices, lab_inputs *x_hat);
+/* Integer outputs of a copy: row->output and row->parts. weights_only: W^ x. */
+quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const lab_copy *copy,
+                                     const lab_own *own, const lab_outputs *weights_only,
+                                     quant_compare_row *row);
+void lab_output_parts_pool(quant_output_parts *sum, const quant_output_parts *more);
+
 /* What a tensor does inside a triple, beside its own row: the outputs of its reference, then those
  * of every column's copy, are handed to `take`. */
 typedef struct lab_member lab_member;

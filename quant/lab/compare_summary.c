@@ -181,6 +181,7 @@ static void add_row(quant_compare_summary *sum, const quant_compare_row *row)
     pool_worst(sum, quant_cosine(&row->weight), row->name);
     quant_fidelity_add(&sum->weight, &row->weight);
     lab_output_pool(&sum->output, &row->output);
+    lab_output_parts_pool(&sum->parts, &row->parts);
     sum->tensors++;
     sum->elements += row->weight.n;
     sum->stored_bytes += row->stored_bytes;
@@ -215,6 +216,7 @@ void quant_compare_summary_add(quant_compare_summary *sum, const quant_compare_s
     }
     quant_fidelity_add(&sum->weight, &more->weight);
     lab_output_pool(&sum->output, &more->output);
+    lab_output_parts_pool(&sum->parts, &more->parts);
     sum->tensors += more->tensors;
     sum->elements += more->elements;
     sum->stored_bytes += more->stored_bytes;

@@ -86,6 +86,7 @@ static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_s
         return end_cell(s, status, cell);
     }
     quant_scheme_print(&copy->scheme, cell->row.scheme_text);
+    cell->row.activations = copy->scheme.activation.kind;
     cell->row.foldable = lab_is_foldable(&copy->scheme, &t->info->shape);
     return QUANT_OK;
 }
@@ -122,13 +123,46 @@ static quant_status measure_copy(lab_study *s, const lab_tensor *t, const lab_co
     quant_status status = lab_stream(s, t, copy, &cell->row.weight, sinks);
     cell->row.output = mine.y && status == QUANT_OK ? lab_outputs_compare(&own->reference, &mine)
                                                     : lab_output_none();
+    if (mine.y && status == QUANT_OK && copy->scheme.activation.kind != QUANT_ACTIVATION_FLOAT) {
+        status = lab_activations_measure(s, t, copy, own, &mine, &cell->row);
+    }
     lab_outputs_free(s->ctx, &mine);
+    if (status == QUANT_ERANGE) { /* more inputs than 32 bits have room for */
+        return end_cell(s, status, cell);
+    }
     if (status == QUANT_OK && isfinite(cell->row.weight.err2)) {
         cell->fate = LAB_ROW;
         return QUANT_OK;
     }
     cell->fate = LAB_REFUSED;
     cell->reason = "the copy is not finite";
+    return status;
+}
+
+/* Outputs of one column inside a triple, from the inputs as its scheme codes them. */
+static quant_status join_outputs(lab_study *s, const lab_tensor *t, const lab_copy *copy,
+                                 lab_own *own, const lab_member *m, size_t column,
+                                 lab_outputs *joined)
+{
+    lab_cell *cell = &s->cells[t->index * s->columns + column];
+    const lab_inputs *inputs = &m->inputs[column];
+    const quant_activation *how = &copy->scheme.activation;
+    bool quantized = cell->fate == LAB_UNSEEN, coded = how->kind != QUANT_ACTIVATION_FLOAT;
+    lab_inputs x_hat = *inputs;
+    const lab_copy exact = {0};
+    if (coded && inputs->count > 0) {
+        QUANT_TRY(lab_inputs_quantize(s->ctx, how, inputs, m->view.matrices, &x_hat));
+    }
+    quant_status status = lab_outputs_new(s->ctx, &m->view, &x_hat, joined);
+    lab_outputs *const sinks[2] = {NULL, joined};
+    if (status == QUANT_OK) {
+        status = quantized ? measure_copy(s, t, copy, own, joined, cell)
+                           : lab_stream(s, t, &exact, NULL, sinks);
+    }
+    joined->inputs = inputs;
+    if (coded && inputs->count > 0) {
+        lab_inputs_quantize_free(s->ctx, m->view.matrices, &x_hat);
+    }
     return status;
 }
 
@@ -140,11 +174,7 @@ static quant_status join(lab_study *s, const lab_tensor *t, const lab_copy *copy
     bool quantized = cell->fate == LAB_UNSEEN;
     quant_status status = QUANT_OK;
     if (cell->fate != LAB_REFUSED) {
-        QUANT_TRY(lab_outputs_new(s->ctx, &m->view, &m->inputs[column], &joined));
-        lab_outputs *const sinks[2] = {NULL, &joined};
-        lab_copy exact = {0};
-        status = quantized ? measure_copy(s, t, copy, own, &joined, cell)
-                           : lab_stream(s, t, &exact, NULL, sinks);
+        status = join_outputs(s, t, copy, own, m, column, &joined);
     }
     if (status == QUANT_OK) {
         m->take(s, m, column, quantized, cell->fate == LAB_REFUSED ? NULL : &joined);

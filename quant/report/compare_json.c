@@ -7,7 +7,13 @@
 #include "quant/report/csv.h"
 #include "quant/report/json_out.h"
 
-enum { NEEDS_OUTPUTS = 1, NEEDS_PREDICTED = 2 };
+enum { NEEDS_OUTPUTS = 1, NEEDS_PREDICTED = 2, NEEDS_PARTS = 4 };
+
+/* |term| of quantized activations over |W x|. */
+static double part(const quant_output_parts *p, double energy)
+{
+    return p->n > 0 && p->clean2 > 0 ? sqrt(energy / p->clean2) : (double)NAN;
+}
 
 static double share(uint64_t part, uint64_t whole)
 {
@@ -50,6 +56,16 @@ ROW(output_live, COUNT(r->output.live))
 ROW(output_pairs, COUNT(r->output.pairs))
 ROW(output_sqnr_db, REAL(quant_sqnr_db(&r->output.pooled)))
 ROW(output_relative_error, REAL(quant_relative_error(&r->output.pooled)))
+#define PARTS(type, row) \
+    FIELD(type, row##_weights, REAL(part(&r->parts, r->parts.weights2))) \
+    FIELD(type, row##_activations, REAL(part(&r->parts, r->parts.activations2))) \
+    FIELD(type, row##_cross, REAL(part(&r->parts, r->parts.cross2))) \
+    FIELD(type, row##_weights_share, REAL(quant_output_shares_of(&r->parts).weights)) \
+    FIELD(type, row##_activations_share, REAL(quant_output_shares_of(&r->parts).activations)) \
+    FIELD(type, row##_cross_share, REAL(quant_output_shares_of(&r->parts).cross)) \
+    FIELD(type, row##_saturated, REAL(share(r->parts.saturated, r->parts.inputs)))
+PARTS(quant_compare_row, row)
+PARTS(quant_compare_summary, sum)
 
 #define SUM(name, value) FIELD(quant_compare_summary, sum_##name, value)
 SUM(scheme, TEXT(r->scheme_text))
@@ -113,6 +129,13 @@ static const row_field row_fields[] = {
     {"output_pairs", row_output_pairs, NEEDS_OUTPUTS},
     {"output_sqnr_db", row_output_sqnr_db, NEEDS_OUTPUTS},
     {"output_relative_error", row_output_relative_error, NEEDS_OUTPUTS},
+    {"output_weights_error", row_weights, NEEDS_PARTS},
+    {"output_activations_error", row_activations, NEEDS_PARTS},
+    {"output_cross_error", row_cross, NEEDS_PARTS},
+    {"output_weights_share", row_weights_share, NEEDS_PARTS},
+    {"output_activations_share", row_activations_share, NEEDS_PARTS},
+    {"output_cross_share", row_cross_share, NEEDS_PARTS},
+    {"input_saturated_share", row_saturated, NEEDS_PARTS},
 };
 
 static const sum_field sum_fields[] = {
@@ -138,6 +161,13 @@ static const sum_field sum_fields[] = {
     {"output_pairs", sum_output_pairs, NEEDS_OUTPUTS},
     {"output_sqnr_db", sum_output_sqnr_db, NEEDS_OUTPUTS},
     {"output_relative_error", sum_output_relative_error, NEEDS_OUTPUTS},
+    {"output_weights_error", sum_weights, NEEDS_PARTS},
+    {"output_activations_error", sum_activations, NEEDS_PARTS},
+    {"output_cross_error", sum_cross, NEEDS_PARTS},
+    {"output_weights_share", sum_weights_share, NEEDS_PARTS},
+    {"output_activations_share", sum_activations_share, NEEDS_PARTS},
+    {"output_cross_share", sum_cross_share, NEEDS_PARTS},
+    {"input_saturated_share", sum_saturated, NEEDS_PARTS},
 };
 enum {
     ROW_FIELDS = sizeof row_fields / sizeof *row_fields,
@@ -147,7 +177,8 @@ enum {
 static bool wanted(const quant_compare_report *report, int needs)
 {
     return (!(needs & NEEDS_OUTPUTS) || report->with_outputs) &&
-           (!(needs & NEEDS_PREDICTED) || report->with_predicted);
+           (!(needs & NEEDS_PREDICTED) || report->with_predicted) &&
+           (!(needs & NEEDS_PARTS) || quant_compare_has_parts(report));
 }
 
 static void put_summaries(quant_json_writer *w, const quant_compare_report *report,

@@ -98,6 +98,16 @@ static uint64_t signs_only(const quant_compare_row *row)
     return row->output.pairs == row->output.pooled.n ? row->output.pairs : 0;
 }
 
+static uint64_t weights_alone(const quant_compare_row *row)
+{
+    return row->activations != QUANT_ACTIVATION_FLOAT && row->parts.n == 0;
+}
+
+static uint64_t calibrated_on_itself(const quant_compare_row *row)
+{
+    return row->activations == QUANT_ACTIVATION_STATIC && row->parts.n > 0;
+}
+
 static const struct {
     uint64_t (*amount)(const quant_compare_row *row);
     const char *text;
@@ -106,6 +116,10 @@ static const struct {
     {widened, "re-encoded with store=f32 because a scale overflowed its type (tensors)"},
     {signs_only, "outputs of one number, whose cosine is only a sign, +1 or -1; they are in mean "
                  "and minimum (pairs)"},
+    {weights_alone, "no inputs to quantize (--inputs, --probe): figures are of the weights alone "
+                    "(tensors)"},
+    {calibrated_on_itself, "static scales were calibrated on the very inputs that they are "
+                           "measured on; others may lose more (tensors)"},
     {raised, "subnormal scales rounded up to the next value of their type (scales)"},
 };
 

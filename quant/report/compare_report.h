@@ -47,6 +47,9 @@ typedef struct quant_compare_report {
     const char *isa;
 } quant_compare_report;
 
+/* Whether any bank was measured with quantized activations. */
+bool quant_compare_has_parts(const quant_compare_report *report);
+
 quant_status quant_compare_report_table(quant_context *ctx, const quant_compare_report *report,
                                         FILE *to);
 /* "quant.compare/1" */

@@ -106,6 +106,63 @@ static quant_status print_outputs(quant_context *ctx, const quant_compare_summar
     return show(t, to);
 }
 
+/* "0.012 (31 %)": norm relative to the clean outputs, and share of the squared error. */
+static void add_part(quant_table *t, double energy, double clean2, double share)
+{
+    char number[QUANT_TEXT_NUMBER], text[QUANT_TEXT_NUMBER + 16];
+    quant_text_real(clean2 > 0 ? sqrt(energy / clean2) : (double)NAN, number);
+    snprintf(text, sizeof text, "%s (%.1f %%)", number, 100 * share);
+    quant_table_add(t, text);
+}
+
+static quant_status print_parts(quant_context *ctx, const quant_compare_summary *sums, size_t count,
+                                FILE *to)
+{
+    static const quant_column columns[] = {
+        {"scheme", true, 24}, {"output\nrelative\nerror ↓", false, 0},
+        {"of weights\nW^ x - W x", false, 0}, {"of activations\nW x^ - W x", false, 0},
+        {"cross term", false, 0}, {"inputs\nsaturated", false, 0}};
+    fputs("\nWhere the output error comes from: norms over |W x|, and shares of the squared error, "
+          "which sum\nto 100 %\n", to);
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns, count);
+    for (size_t i = 0; t && i < count; i++) {
+        const quant_output_parts *p = &sums[i].parts;
+        quant_output_shares s = quant_output_shares_of(p);
+        char saturated[QUANT_TEXT_NUMBER];
+        if (p->n == 0) {
+            continue;
+        }
+        quant_table_add(t, sums[i].scheme_text);
+        add_number(t, quant_text_real, p->clean2 > 0 ? sqrt(p->error2 / p->clean2) : (double)NAN);
+        add_part(t, p->weights2, p->clean2, s.weights);
+        add_part(t, p->activations2, p->clean2, s.activations);
+        add_part(t, p->cross2, p->clean2, s.cross);
+        snprintf(saturated, sizeof saturated, "%.3f %%",
+                 100 * (double)p->saturated / (double)p->inputs);
+        quant_table_add(t, saturated);
+    }
+    return show(t, to);
+}
+
+static bool any_parts(const quant_compare_summary *sums, size_t count)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        any |= sums[i].parts.n > 0;
+    }
+    return any;
+}
+
+bool quant_compare_has_parts(const quant_compare_report *report)
+{
+    bool any = any_parts(report->overall, report->overall_count);
+    for (size_t b = 0; b < report->bank_count; b++) {
+        const quant_compare_result *r = report->banks[b].result;
+        any |= r && any_parts(r->summary, r->summary_count);
+    }
+    return any;
+}
+
 static quant_status print_pooled(quant_context *ctx, const quant_compare_report *report,
                                  const quant_compare_summary *sums, size_t count, FILE *to)
 {
@@ -115,8 +172,10 @@ static quant_status print_pooled(quant_context *ctx, const quant_compare_report 
     if (!report->with_outputs) {
         return QUANT_OK;
     }
-    fputs("\nOutput fidelity, W x against W^ x, over all pairs of matrix and input\n", to);
-    return print_outputs(ctx, sums, count, to);
+    fprintf(to, "\nOutput fidelity, W x against W^ x%s, over all pairs of matrix and input\n",
+            any_parts(sums, count) ? " (w8a8, w4a8: W^ x^)" : "");
+    QUANT_TRY(print_outputs(ctx, sums, count, to));
+    return any_parts(sums, count) ? print_parts(ctx, sums, count, to) : QUANT_OK;
 }
 
 /* "int4:block=32,asym" as lines broken after ':' and ','. */
