@@ -131,7 +131,8 @@ static void blocks_code_their_inputs(void)
     quant_bank *bank = lab_bank_make(ctx, "mlp.safetensors", items, 3);
     quant_bank *inputs = lab_bank_make(ctx, "x.safetensors", given, 1);
     double error[3];
-    static const char *const texts[] = {"int8:channel", "w8a8", "w8a8,act=static,obs=percentile:50"};
+    static const char *const texts[] = {"int8:channel", "w8a8",
+                                        "w8a8,act=static,obs=percentile:50"};
     for (int i = 0; i < 3; i++) {
         quant_compare_result *r = compare_one(ctx, bank, inputs, texts[i]);
         CU_ASSERT_EQUAL(r->triple_count, 1);

@@ -80,24 +80,22 @@ static quant_status one_expert(const model_pass *p, size_t e, size_t row, size_t
 {
     const float *routes = model_routes(p, p->variant, row);
     size_t width = (size_t)p->z->width, inner = (size_t)p->z->expert_inner;
-    size_t n = gather(p, routes, e, row, rows), stride = inner * width;
+    size_t n = gather(p, routes, e, row, rows);
     if (n == 0) {
         return QUANT_OK;
     }
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_INPUT, p->expert_in.at, e, n, width));
-    const model_product gate = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_GATE] + e * stride,
-                                p->gate.at, n, width, inner};
-    const model_product up = {p->expert_in.at, p->w[QUANT_ROLE_EXPERT_UP] + e * stride, p->up.at, n,
-                              width, inner};
-    const model_product down = {p->gate.at, p->w[QUANT_ROLE_EXPERT_DOWN] + e * stride,
-                                p->expert_out.at, n, inner, width};
-    model_multiply(p, &gate);
-    model_multiply(p, &up);
+    const model_input in = {.x = p->expert_in.at, .rows = n, .cols = width, .expert = e,
+                            .stage = QUANT_STAGE_EXPERT_INPUT, .chosen = p->chosen};
+    const model_input hidden = {.x = p->gate.at, .rows = n, .cols = inner, .expert = e,
+                                .stage = QUANT_STAGE_EXPERT_ACTIVATION, .chosen = p->chosen};
+    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_GATE, &in, p->gate.at));
+    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_UP, &in, p->up.at));
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_GATE, p->gate.at, e, n, inner));
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_UP, p->up.at, e, n, inner));
     model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, n, inner);
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_ACTIVATION, p->gate.at, e, n, inner));
-    model_multiply(p, &down);
+    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_DOWN, &hidden, p->expert_out.at));
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_DOWN, p->expert_out.at, e, n, width));
     scatter(p, routes, e, rows);
     return QUANT_OK;

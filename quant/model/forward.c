@@ -117,6 +117,7 @@ void model_pass_end(model_pass *p)
     for (int r = 0; r < QUANT_ROLE_COUNT; r++) {
         model_buffer_free(p->ctx, &p->stored[r]);
         model_buffer_free(p->ctx, &p->changed[r]);
+        model_integers_free(p->ctx, &p->integer[r]);
     }
 }
 

@@ -14,8 +14,8 @@
 #ifndef QUANT_MODEL_FORWARD_H
 #define QUANT_MODEL_FORWARD_H
 
+#include "quant/activation.h"
 #include "quant/model/model.h"
-#include "quant/scheme.h"
 
 /* n sequences of s ids each, one after the other. */
 typedef struct quant_tokens {
@@ -87,6 +87,13 @@ typedef struct quant_stage_view {
  * of rows by piece of rows, in a piece stage by stage. Anything but QUANT_OK ends the run. */
 typedef quant_status quant_stage_visitor(void *user, const quant_stage_view *view);
 
+/* The grid of static activations for what a stage (ATTENTION_INPUT, MIX, FFN_INPUT, ACTIVATION,
+ * EXPERT_INPUT, EXPERT_ACTIVATION) of a layer shows, of one expert where it has experts. False:
+ * nothing is known of it, and each token has its own range (an expert that calibration never
+ * reached). The same answer for all matrices that multiply the input. */
+typedef bool quant_grid_fn(void *user, quant_stage stage, uint64_t layer, size_t expert,
+                           const quant_activation *how, quant_activation_grid *grid);
+
 typedef struct quant_forward_variant {
     /* Scheme of a tensor with two axes or more, NULL: as stored. A scheme whose scales overflow is
      * widened (quant_scheme_widen), one that does not fit the shape fails the run. scheme = NULL:
@@ -94,6 +101,16 @@ typedef struct quant_forward_variant {
      * mind. */
     const quant_scheme *(*scheme)(void *user, const quant_tensor *t);
     void *user;
+    /* A scheme with activations (w8a8, w4a8) quantizes the inputs of q, k, v, o, gate, up and down,
+     * of experts too: products are int8 x int8 -> int32, exact, with a scale for each output
+     * channel of each matrix (axes before the last two are a stack, whatever stack= says). Router
+     * and head multiply float inputs with decoded weights, as deployed recipes do; norms, rotation,
+     * softmax and the products of attention are float. An input that is NaN or infinite is refused
+     * (QUANT_ENONFINITE) with layer, stage, sequence and position. */
+    quant_grid_fn *grid;    /* NULL: a static scheme is QUANT_EINVAL */
+    void *grid_user;
+    bool float_activations; /* weights only: f(W', x) */
+    bool float_weights;     /* activations only: f(W, x') */
     /* Every layer, and the final norm with the head, begins with the residual stream of variant
      * `leader` (an earlier one that follows nobody) instead of its own: with weights W and W' and
      * streams x and x', four variants give f(W,x), f(W',x'), f(W',x) and f(W,x'). */

@@ -34,14 +34,6 @@ void model_multiply(const model_pass *p, const model_product *product)
     model_round_rows(&p->ops, product->y, product->rows, product->out);
 }
 
-static void project(const model_pass *p, quant_role role, const float *x, size_t rows, float *y)
-{
-    const quant_tensor *t = quant_model_tensor(p->model, role, p->layer, NULL);
-    const model_product product = {x, p->w[role], y, rows, (size_t)t->shape.dim[1],
-                                   (size_t)t->shape.dim[0]};
-    model_multiply(p, &product);
-}
-
 /* Norm over every head. */
 static void norm_heads(const model_pass *p, quant_role role, float *x, size_t rows, size_t heads)
 {
@@ -56,9 +48,11 @@ static quant_status queries_and_keys(model_pass *p, size_t row, size_t rows)
     size_t d = (size_t)z->head_dim, q = (size_t)z->heads * d, kv = (size_t)z->kv_heads * d;
     model_rotation turn = {p->rotary[quant_model_is_local(p->model, p->layer)].at, p->tokens->s,
                            (size_t)z->heads, d, p->model->arch->rotary};
-    project(p, QUANT_ROLE_Q, p->x.at, rows, p->q.at);
-    project(p, QUANT_ROLE_K, p->x.at, rows, p->k.at);
-    project(p, QUANT_ROLE_V, p->x.at, rows, p->v.at);
+    const model_input in = {.x = p->x.at, .rows = rows, .cols = (size_t)z->width,
+                            .stage = QUANT_STAGE_ATTENTION_INPUT, .first_row = row};
+    QUANT_TRY(model_project(p, QUANT_ROLE_Q, &in, p->q.at));
+    QUANT_TRY(model_project(p, QUANT_ROLE_K, &in, p->k.at));
+    QUANT_TRY(model_project(p, QUANT_ROLE_V, &in, p->v.at));
     norm_heads(p, QUANT_ROLE_Q_NORM, p->q.at, rows, turn.heads);
     model_rotate(&p->ops, &turn, p->q.at, rows);
     turn.heads = (size_t)z->kv_heads;
@@ -113,7 +107,9 @@ quant_status model_layer_attention(model_pass *p, size_t row, size_t rows)
     QUANT_TRY(show_scores(p, &a, row));
     (p->options.plain_attention ? model_attend_plain : model_attend)(&a);
     QUANT_TRY(model_show(p, QUANT_STAGE_MIX, p->mix.at, row, rows, a.heads * a.head_dim));
-    project(p, QUANT_ROLE_O, p->mix.at, rows, p->added.at);
+    const model_input mix = {.x = p->mix.at, .rows = rows, .cols = a.heads * a.head_dim,
+                             .stage = QUANT_STAGE_MIX, .first_row = row};
+    QUANT_TRY(model_project(p, QUANT_ROLE_O, &mix, p->added.at));
     QUANT_TRY(model_show(p, QUANT_STAGE_O, p->added.at, row, rows, width));
     return join(p, QUANT_ROLE_POST_ATTENTION, QUANT_STAGE_ATTENTION_ADDED, QUANT_STAGE_MIDDLE, row,
                 rows);
@@ -122,13 +118,17 @@ quant_status model_layer_attention(model_pass *p, size_t row, size_t rows)
 static quant_status dense(model_pass *p, size_t row, size_t rows)
 {
     size_t inner = (size_t)p->z->inner;
-    project(p, QUANT_ROLE_GATE, p->x.at, rows, p->gate.at);
-    project(p, QUANT_ROLE_UP, p->x.at, rows, p->up.at);
+    const model_input in = {.x = p->x.at, .rows = rows, .cols = (size_t)p->z->width,
+                            .stage = QUANT_STAGE_FFN_INPUT, .first_row = row};
+    const model_input hidden = {.x = p->gate.at, .rows = rows, .cols = inner,
+                                .stage = QUANT_STAGE_ACTIVATION, .first_row = row};
+    QUANT_TRY(model_project(p, QUANT_ROLE_GATE, &in, p->gate.at));
+    QUANT_TRY(model_project(p, QUANT_ROLE_UP, &in, p->up.at));
     QUANT_TRY(model_show(p, QUANT_STAGE_GATE, p->gate.at, row, rows, inner));
     QUANT_TRY(model_show(p, QUANT_STAGE_UP, p->up.at, row, rows, inner));
     model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, rows, inner);
     QUANT_TRY(model_show(p, QUANT_STAGE_ACTIVATION, p->gate.at, row, rows, inner));
-    project(p, QUANT_ROLE_DOWN, p->gate.at, rows, p->added.at);
+    QUANT_TRY(model_project(p, QUANT_ROLE_DOWN, &hidden, p->added.at));
     return model_show(p, QUANT_STAGE_DOWN, p->added.at, row, rows, (size_t)p->z->width);
 }
 

@@ -6,6 +6,14 @@
 #include "quant/model/attention.h"
 #include "quant/model/gemm.h"
 
+/* The matrices of a tensor as integers, packed for products; scale[matrix][n]. */
+typedef struct model_integers {
+    size_t matrices, n, k;
+    size_t each; /* bytes of a packed matrix, to the next one */
+    unsigned char *packed;
+    float *scale;
+} model_integers;
+
 /* A buffer of the context's allocator. */
 typedef struct model_buffer {
     float *at;
@@ -27,6 +35,8 @@ typedef struct model_pass {
     model_buffer stored[QUANT_ROLE_COUNT];  /* weights as in the file */
     model_buffer changed[QUANT_ROLE_COUNT]; /* as decoded for the variant at work */
     const float *w[QUANT_ROLE_COUNT];       /* what the variant at work multiplies with */
+    quant_activation activation[QUANT_ROLE_COUNT]; /* of its inputs; kind FLOAT: as they are */
+    model_integers integer[QUANT_ROLE_COUNT];      /* packed NULL: multiplies with w */
     model_buffer stream;                    /* [variants][n * s][width] */
     model_buffer routes;                    /* [variants][n * s][experts], with experts only */
     model_buffer rotary[2];                 /* of global and local layers */
@@ -68,6 +78,25 @@ quant_status model_layer_experts(model_pass *p, size_t row, size_t rows);
 
 /* y[rows][out] = x W^T, rounded. */
 void model_multiply(const model_pass *p, const model_product *product);
+
+/* Inputs of a matrix product: what a stage shows. Rows are first_row ... of all, or chosen[i]. */
+typedef struct model_input {
+    const float *x;
+    size_t rows, cols;
+    quant_stage stage;
+    size_t first_row;
+    size_t expert;
+    const size_t *chosen; /* NULL: rows follow one another */
+} model_input;
+/* The same with matrix `expert` of a role (0 where there is one only), as the variant at work
+ * quantizes it. */
+quant_status model_project(const model_pass *p, quant_role role, const model_input *in, float *y);
+
+/* Integers of a tensor that was encoded; the shape's axes before the last two are matrices. */
+quant_status model_integers_make(quant_context *ctx, const quant_scheme *scheme,
+                                 const quant_shape *shape, const void *packed, size_t bytes,
+                                 model_integers *out);
+void model_integers_free(quant_context *ctx, model_integers *integers);
 
 static inline float *model_stream(const model_pass *p, size_t variant, size_t row)
 {

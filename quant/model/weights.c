@@ -49,8 +49,9 @@ static const quant_scheme *scheme_of(const quant_forward_variant *v, const quant
     return v->scheme && t->shape.rank >= 2 ? v->scheme(v->user, t) : NULL;
 }
 
+/* Decoded into out and, unless NULL, as integers. */
 static quant_status round_trip(model_pass *p, const quant_scheme *scheme, const quant_tensor *t,
-                               const float *w, float *out)
+                               const float *w, float *out, model_integers *integers)
 {
     quant_layout layout;
     QUANT_TRY(quant_encode_layout(p->ctx, scheme, &t->shape, &layout));
@@ -62,29 +63,62 @@ static quant_status round_trip(model_pass *p, const quant_scheme *scheme, const 
     if (s == QUANT_OK) {
         s = quant_decode(p->ctx, scheme, &t->shape, packed, layout.bytes, out);
     }
+    if (s == QUANT_OK && integers) {
+        s = model_integers_make(p->ctx, scheme, &t->shape, packed, layout.bytes, integers);
+    }
     quant_release(p->ctx, packed, layout.bytes, 1);
     return s;
 }
 
+/* Roles whose inputs a scheme with activations quantizes. */
+static bool takes_integers(quant_role role)
+{
+    static const bool takes[QUANT_ROLE_COUNT] = {
+        [QUANT_ROLE_Q] = true, [QUANT_ROLE_K] = true, [QUANT_ROLE_V] = true, [QUANT_ROLE_O] = true,
+        [QUANT_ROLE_GATE] = true, [QUANT_ROLE_UP] = true, [QUANT_ROLE_DOWN] = true,
+        [QUANT_ROLE_EXPERT_GATE] = true, [QUANT_ROLE_EXPERT_UP] = true,
+        [QUANT_ROLE_EXPERT_DOWN] = true};
+    return takes[role];
+}
+
+static quant_status encode(model_pass *p, quant_role role, const quant_tensor *t,
+                           const quant_scheme *chosen)
+{
+    bool integers = p->activation[role].kind != QUANT_ACTIVATION_FLOAT;
+    quant_scheme scheme = quant_scheme_for_shape(chosen, &t->shape);
+    if (chosen->activation.kind != QUANT_ACTIVATION_FLOAT) {
+        scheme.stack = t->shape.rank - 2;
+    }
+    QUANT_TRY(sized(p, &p->changed[role], t));
+    p->w[role] = p->changed[role].at;
+    quant_status s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at,
+                                integers ? &p->integer[role] : NULL);
+    if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
+        s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at,
+                       integers ? &p->integer[role] : NULL);
+    }
+    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(p->ctx, s, t->name);
+}
+
 quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer)
 {
+    const quant_forward_variant *v = &p->variants[p->variant];
     const quant_tensor *t = quant_model_tensor(p->model, role, layer, NULL);
-    const quant_scheme *chosen = t ? scheme_of(&p->variants[p->variant], t) : NULL;
+    const quant_scheme *chosen = t ? scheme_of(v, t) : NULL;
     p->w[role] = p->stored[role].at;
+    p->activation[role].kind = QUANT_ACTIVATION_FLOAT;
+    model_integers_free(p->ctx, &p->integer[role]);
     if (!chosen) {
         return QUANT_OK;
     }
-    quant_scheme scheme = quant_scheme_for_shape(chosen, &t->shape);
-    QUANT_TRY(sized(p, &p->changed[role], t));
-    quant_status s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at);
-    if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
-        s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at);
+    if (takes_integers(role) && !v->float_activations) {
+        p->activation[role] = chosen->activation;
     }
-    p->w[role] = p->changed[role].at;
-    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(p->ctx, s, t->name);
+    return v->float_weights ? QUANT_OK : encode(p, role, t, chosen);
 }
 
 bool model_weights_same(const quant_forward_variant *a, const quant_forward_variant *b)
 {
-    return a->scheme == b->scheme && (a->user == b->user || !a->scheme);
+    return a->scheme == b->scheme && (a->user == b->user || !a->scheme) &&
+           a->float_activations == b->float_activations && a->float_weights == b->float_weights;
 }
