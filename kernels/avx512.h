@@ -12,6 +12,9 @@
 #define QK_HAS_AVX512 1
 #include <immintrin.h>
 
+/* A helper whose constants or function arguments are to be seen by the compiler in every call. */
+#define QK_INLINE static inline __attribute__((always_inline))
+
 #define QK_OP(op, cls) qk_##cls##_fn qk_##op##_avx512;
 #include "kernels/avx512.def"
 #undef QK_OP

@@ -38,5 +38,45 @@ static inline __m512 decoded(__m512i code, const grid *g)
     return _mm512_add_ps(_mm512_mul_ps(g->scale, steps), _mm512_setzero_ps());
 }
 
+/* Sixteen codes; `outside` is the mask of those that were clamped. */
+static inline __m128i encode_16(__m512 x, const grid *g, __mmask16 *outside)
+{
+    __m512 code = unclamped(x, g), kept = clamped(code, g);
+    *outside = _mm512_cmp_ps_mask(code, kept, _CMP_NEQ_UQ);
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(kept));
+}
+
+/* n elements on one grid whose scale is not 0; returns how many were clamped. */
+static inline size_t encode_run(const float *x, size_t n, const grid *g, uint8_t *codes)
+{
+    size_t outside = 0, i = 0;
+    for (; n - i >= 16; i += 16) {
+        __mmask16 out;
+        _mm_storeu_si128((void *)(codes + i), encode_16(_mm512_loadu_ps(x + i), g, &out));
+        outside += (size_t)__builtin_popcount(out);
+    }
+    if (i < n) {
+        __mmask16 m = first_of_16(n - i), out;
+        __m128i c = encode_16(_mm512_maskz_loadu_ps(m, x + i), g, &out);
+        _mm_mask_storeu_epi8(codes + i, m, c);
+        outside += (size_t)__builtin_popcount(out & m);
+    }
+    return outside;
+}
+
+static inline void decode_run(const uint8_t *codes, size_t n, const grid *g, float *y)
+{
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+        _mm512_storeu_ps(y + i, decoded(code, g));
+    }
+    if (i < n) {
+        __mmask16 m = first_of_16(n - i);
+        __m512i code = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m, codes + i));
+        _mm512_mask_storeu_ps(y + i, m, decoded(code, g));
+    }
+}
+
 #endif
 #endif

@@ -68,6 +68,29 @@ typedef void qk_decode_linear_fn(const uint8_t *codes, size_t n, qk_linear p, fl
  * decode_linear would give. */
 typedef double qk_sse_linear_fn(const float *x, size_t n, qk_linear p);
 
+/* Many linear regions at once: block k is the elements [k * block, (k + 1) * block) of n, the last
+ * one may be shorter. block >= 1; arrays by block have ceil(n / block) entries. */
+typedef struct qk_blocks {
+    size_t block;
+    const float *scale;   /* of each block, as qk_linear */
+    const int8_t *zero;   /* of each block; NULL: all are 0 */
+    int32_t lowest, highest;
+} qk_blocks;
+
+/* most[k] = max |x| of block k in the order of bit patterns, in which infinity is above all finite
+ * numbers and NaN above infinity: most[k] is finite exactly when block k is. */
+typedef void qk_absmax_blocks_fn(const float *x, size_t n, size_t block, float *most);
+
+/* qk_minmax of each block. x finite. */
+typedef void qk_minmax_blocks_fn(const float *x, size_t n, size_t block, float *lowest,
+                                 float *highest);
+
+/* qk_encode_linear of each block; returns the sum of what was clamped. */
+typedef size_t qk_encode_blocks_fn(const float *x, size_t n, qk_blocks b, uint8_t *codes);
+
+/* qk_decode_linear of each block. */
+typedef void qk_decode_blocks_fn(const uint8_t *codes, size_t n, qk_blocks b, float *y);
+
 /* codes[i] = number of thresholds strictly below x[i]; thresholds ascending, m of them, m <= 255.
  * With threshold j = largest float <= (t_j + t_{j+1})/2 this is the index of the nearest table
  * entry, ties to the lower one. x finite. */

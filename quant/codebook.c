@@ -151,4 +151,4 @@ static void value(const quant_job *job, quant_run run, const uint8_t *codes, flo
     }
 }
 
-const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, false};
+const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, NULL, NULL, false};

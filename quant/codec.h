@@ -57,10 +57,23 @@ typedef struct quant_codec {
                  quant_worker *worker);
     /* Values of the codes of a run. */
     void (*value)(const quant_job *job, quant_run run, const uint8_t *codes, float *y);
+    /* Check, fit and code elements [p, p + n) of matrix m at once, whole rows of contiguous regions
+     * that begin and end at a byte: the bytes of fit and code. NULL or false: nothing was done. */
+    bool (*strip)(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, quant_worker *worker);
+    /* Values of the next up to n codes, which begin at element p of matrix m, many regions at once;
+     * returns how many. NULL or 0: run by run. */
+    uint64_t (*values)(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                       const uint8_t *codes, float *y);
     bool signed_codes;     /* sign-extend when unpacking */
 } quant_codec;
 
 extern const quant_codec quant_linear_codec, quant_codebook_codec;
+
+/* The linear family's two, in linear_strip.c. */
+bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                        quant_worker *worker);
+uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                             const uint8_t *codes, float *y);
 
 /* Codec of a family; NULL for the float family, which has no regions. */
 const quant_codec *quant_codec_of(quant_family family);

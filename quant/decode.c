@@ -150,6 +150,11 @@ static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
         codes = buffer;
     }
     for (uint64_t i = 0; i < n;) {
+        uint64_t many = codec->values ? codec->values(job, m, p + i, n - i, codes + i, y + i) : 0;
+        if (many) {
+            i += many;
+            continue;
+        }
         quant_run run = quant_job_run(job, m, p + i, n - i);
         codec->value(job, run, codes + i, y + i);
         i += run.length;

@@ -97,6 +97,10 @@ static void run_task(const quant_job *job, phase ph, uint64_t t, quant_worker *w
     uint64_t m = t / ph.per_matrix, k = t % ph.per_matrix;
     uint64_t p = k * ph.elements, end = min_u64(p + ph.elements, g->matrix);
     size_t ignored;
+    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    if (ph.regions && ph.code && codec->strip && codec->strip(job, m, p, end - p, worker)) {
+        return;
+    }
     if (ph.check && qk()->nonfinite_f32(job->w + m * g->matrix + p, end - p, &ignored)) {
         quant_worker_fail(worker, QUANT_ENONFINITE, m * g->per_matrix);
         return;

@@ -54,4 +54,5 @@ static void value(const quant_job *job, quant_run run, const uint8_t *codes, flo
     qk()->decode_linear(codes, run.length, parameters(job, run.region), y);
 }
 
-const quant_codec quant_linear_codec = {no_work, fit, code, value, true};
+const quant_codec quant_linear_codec = {no_work,            fit,                 code, value,
+                                        quant_linear_strip, quant_linear_values, true};

@@ -142,16 +142,22 @@ double quant_linear_bound(const quant_scheme *s)
     return 0.5 + slack + clamp;
 }
 
+/* Steps between the ends of the interval; of its positive half in the symmetric case. */
+static float steps_of(const quant_scheme *s)
+{
+    static const float cut[] = {[QUANT_RANGE_NARROW] = 1.0f, [QUANT_RANGE_HALF] = 0.5f,
+                                [QUANT_RANGE_FULL] = 0.0f};
+    float half = (float)(1 << (s->bits - 1));
+    return s->asymmetric ? 2.0f * half - 1.0f : half - cut[s->range];
+}
+
 /* Quotients are single f32 divisions in the symmetric case, double rounded once in the other
  * (highest - lowest may exceed the float range). A quotient that will be raised is not below the
  * exact one: among subnormal floats rounding down would clamp weights. The test is exact there,
  * all three numbers being few bits wide. */
 static float raw_scale(const quant_scheme *s, quant_interval v, bool *raised)
 {
-    static const float cut[] = {[QUANT_RANGE_NARROW] = 1.0f, [QUANT_RANGE_HALF] = 0.5f,
-                                [QUANT_RANGE_FULL] = 0.0f};
-    float half = (float)(1 << (s->bits - 1));
-    float steps = s->asymmetric ? 2.0f * half - 1.0f : half - cut[s->range];
+    float steps = steps_of(s);
     double range = s->asymmetric ? (double)v.highest - v.lowest : (double)v.highest;
     float raw = s->asymmetric ? (float)(range / (double)steps) : v.highest / steps;
     *raised = raw < quant_store_smallest(s->store);
@@ -161,7 +167,8 @@ static float raw_scale(const quant_scheme *s, quant_interval v, bool *raised)
 static int32_t zero_point(quant_interval v, int32_t lowest, int32_t highest)
 {
     double lo = v.lowest, hi = v.highest;
-    double z = rint((lowest * hi - highest * lo) / (hi - lo));
+    double z = (lowest * hi - highest * lo) / (hi - lo); /* a mean of the code range's ends */
+    z = (z + 0x1.8p52) - 0x1.8p52;                       /* rint, which is a call, for |z| < 2^51 */
     return z < lowest ? lowest : z > highest ? highest : (int32_t)z;
 }
 
@@ -195,6 +202,79 @@ quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interva
     f.overflow = !isfinite(f.p.scale);
     f.p.scale = f.overflow ? f.p.scale : finite_product(s->store, f.p);
     return f;
+}
+
+/* The interval of region k: symmetric, or widened to hold zero. */
+static quant_interval interval_at(const quant_scheme *s, const float *lowest, const float *highest,
+                                  size_t k)
+{
+    if (!s->asymmetric) {
+        return (quant_interval){-highest[k], highest[k]};
+    }
+    return (quant_interval){lowest[k] < 0.0f ? lowest[k] : 0.0f,
+                            highest[k] > 0.0f ? highest[k] : 0.0f};
+}
+
+/* Ranges in between have scales that are normal numbers of their type with finite products: none
+ * of the special cases of from_interval. */
+typedef struct plain {
+    double least, most, steps;
+} plain;
+
+static plain plain_of(const quant_scheme *s)
+{
+    static const double room[] = {[QUANT_STORE_F32] = 0x1p100, [QUANT_STORE_F16] = 0x1p15,
+                                  [QUANT_STORE_BF16] = 0x1p100};
+    double steps = (double)steps_of(s);
+    plain p = {2.0 * (double)quant_store_smallest(s->store) * steps, room[s->store] * steps, steps};
+    return p;
+}
+
+/* Scales before they are rounded, and zero points, of plain regions; the others are listed. */
+static size_t plain_fits(const quant_scheme *s, const float *lowest, const float *highest,
+                         size_t n, float *scale, int8_t *zero, uint8_t *odd)
+{
+    const plain p = plain_of(s);
+    const float steps = (float)p.steps;
+    int32_t low, high;
+    size_t odds = 0;
+    quant_linear_codes(s, &low, &high);
+    for (size_t k = 0; k < n; k++) {
+        quant_interval v = interval_at(s, lowest, highest, k);
+        double range = s->asymmetric ? (double)v.highest - (double)v.lowest : (double)v.highest;
+        odd[odds] = (uint8_t)k;
+        if (!(range >= p.least && range <= p.most)) {
+            scale[k] = 0.0f;
+            odds++;
+        } else if (s->asymmetric) {
+            scale[k] = (float)(range / p.steps);
+            zero[k] = (int8_t)zero_point(v, low, high);
+        } else {
+            scale[k] = v.highest / steps;
+        }
+    }
+    return odds;
+}
+
+quant_linear_many quant_linear_from_intervals(const quant_scheme *s, const float *lowest,
+                                              const float *highest, size_t n, float *scale,
+                                              int8_t *zero)
+{
+    quant_linear_many many = {0, false};
+    uint8_t odd[257];
+    size_t odds = plain_fits(s, lowest, highest, n, scale, zero, odd);
+    quant_store_round_many(s->store, scale, n);
+    for (size_t i = 0; i < odds; i++) {
+        size_t k = odd[i];
+        quant_linear_fit f = quant_linear_from_interval(s, interval_at(s, lowest, highest, k));
+        scale[k] = f.p.scale;
+        if (s->asymmetric) {
+            zero[k] = (int8_t)f.p.zero;
+        }
+        many.raised += f.raised;
+        many.overflow = many.overflow || f.overflow;
+    }
+    return many;
 }
 
 static quant_interval shrunk(quant_interval v, double ratio)
@@ -241,8 +321,7 @@ quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint
     quant_interval v;
     if (s->asymmetric) {
         v = extremes(x, n, threads);
-        v.lowest = v.lowest < 0.0f ? v.lowest : 0.0f;
-        v.highest = v.highest > 0.0f ? v.highest : 0.0f;
+        v = interval_at(s, &v.lowest, &v.highest, 0);
     } else {
         v.highest = absmax_of(x, n, threads);
         v.lowest = -v.highest;

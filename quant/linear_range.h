@@ -26,6 +26,17 @@ void quant_linear_codes(const quant_scheme *s, int32_t *lowest, int32_t *highest
 /* Scale and zero point for an interval, the scale rounded to its storage type. */
 quant_linear_fit quant_linear_from_interval(const quant_scheme *s, quant_interval v);
 
+/* quant_linear_from_interval of n <= 256 regions: scale[k], with an asymmetric scheme zero[k] too.
+ * lowest and highest are extremes as measured: the interval is widened to hold zero. Symmetric
+ * schemes read highest only, the largest magnitudes, and leave zero alone. */
+typedef struct quant_linear_many {
+    uint64_t raised;   /* scales that are subnormal in their type */
+    bool overflow;     /* a scale does not fit its type */
+} quant_linear_many;
+quant_linear_many quant_linear_from_intervals(const quant_scheme *s, const float *lowest,
+                                              const float *highest, size_t n, float *scale,
+                                              int8_t *zero);
+
 /* Largest |w - decoded| in steps (stored scales) for any w inside the interval that the scale was
  * made for, the scale being a normal number of its type.
  *

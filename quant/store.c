@@ -99,3 +99,23 @@ void quant_store_load(quant_store s, const uint8_t *segment, uint64_t first, siz
     memcpy(half, segment + 2 * first, 2 * n);
     (s == QUANT_STORE_F16 ? qk()->f16_to_f32 : qk()->bf16_to_f32)(half, n, out);
 }
+
+void quant_store_save(quant_store s, uint8_t *segment, uint64_t first, size_t n, const float *in)
+{
+    uint16_t half[256];
+    if (s == QUANT_STORE_F32) {
+        memcpy(segment + 4 * first, in, 4 * n);
+        return;
+    }
+    (s == QUANT_STORE_F16 ? qk()->f32_to_f16 : qk()->f32_to_bf16)(in, n, half);
+    memcpy(segment + 2 * first, half, 2 * n);
+}
+
+void quant_store_round_many(quant_store s, float *x, size_t n)
+{
+    uint16_t half[256];
+    if (s != QUANT_STORE_F32) {
+        (s == QUANT_STORE_F16 ? qk()->f32_to_f16 : qk()->f32_to_bf16)(x, n, half);
+        (s == QUANT_STORE_F16 ? qk()->f16_to_f32 : qk()->bf16_to_f32)(half, n, x);
+    }
+}

@@ -31,5 +31,8 @@ void quant_store_put(quant_store s, uint8_t *segment, uint64_t i, float value);
 float quant_store_get(quant_store s, const uint8_t *segment, uint64_t i);
 /* Elements first .. first + n - 1 at once, n <= 256. */
 void quant_store_load(quant_store s, const uint8_t *segment, uint64_t first, size_t n, float *out);
+void quant_store_save(quant_store s, uint8_t *segment, uint64_t first, size_t n, const float *in);
+/* quant_store_round of n numbers in place, n <= 256. */
+void quant_store_round_many(quant_store s, float *x, size_t n);
 
 #endif

@@ -9,11 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/judge.h"
+#include "tests/judge_parts.h"
 
-enum { MOST = 16384 }; /* longest case, in elements */
-
-static judge_room want_room, got_room;
+judge_room want_room, got_room;
 static const char *op_name, *level_name;
 
 /* A fault at the edge page says which operation read past its end, then dies as usual. */
@@ -39,8 +37,7 @@ static void fault(judge_case *c, const char *detail, size_t at, const char *what
     }
 }
 
-/* Both rooms were opened alike and written: results equal, guards whole. */
-static void compare_rooms(judge_case *c, const char *detail)
+void compare_rooms(judge_case *c, const char *detail)
 {
     size_t at = judge_first_mismatch(want_room.at, got_room.at, want_room.bytes);
     if (at < want_room.bytes) {
@@ -51,8 +48,8 @@ static void compare_rooms(judge_case *c, const char *detail)
     }
 }
 
-static void compare_values(judge_case *c, const char *detail, const void *want, const void *got,
-                           size_t bytes)
+void compare_values(judge_case *c, const char *detail, const void *want, const void *got,
+                    size_t bytes)
 {
     size_t at = judge_first_mismatch(want, got, bytes);
     if (at < bytes) {
@@ -60,14 +57,13 @@ static void compare_values(judge_case *c, const char *detail, const void *want, 
     }
 }
 
-static void open_rooms(size_t bytes, size_t shift)
+void open_rooms(size_t bytes, size_t shift)
 {
     judge_room_open(&want_room, bytes, shift);
     judge_room_open(&got_room, bytes, shift);
 }
 
-/* The case's floats; where the operation wants finite ones, the nonfinite fill gives way. */
-static const float *floats(const judge_case *c, int place, bool finite)
+const float *floats(const judge_case *c, int place, bool finite)
 {
     static float x[MOST];
     int fill = finite && c->fill == JUDGE_NONFINITE ? JUDGE_OUTLIERS : c->fill;
@@ -75,7 +71,7 @@ static const float *floats(const judge_case *c, int place, bool finite)
     return judge_edge(place, x, c->n * sizeof *x);
 }
 
-static const uint8_t *bytes_of(const judge_case *c, size_t n, uint8_t mask)
+const uint8_t *bytes_of(const judge_case *c, size_t n, uint8_t mask)
 {
     static uint8_t b[2 * MOST];
     judge_fill_bytes(b, n, c->seed);
@@ -119,9 +115,7 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-/* Grids that fit the data, clamp some of it, clamp all, overflow the quotient, and have no step.
- * false when there is no k-th. */
-static bool grid(const judge_case *c, const float *x, unsigned k, qk_linear *p)
+bool grid(const judge_case *c, const float *x, unsigned k, qk_linear *p)
 {
     static const int ranges[][3] = {{0, -127, 127}, {0, -128, 127}, {-3, -8, 7}, {1, -2, 1},
                                     {-128, -128, 127}, {127, -128, 127}, {0, -7, 7}};

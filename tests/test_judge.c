@@ -58,6 +58,27 @@ static double bad_sse_linear(const float *x, size_t n, qk_linear p)
     spoil_value(&v, sizeof v);
     return v;
 }
+static void bad_absmax_blocks(const float *x, size_t n, size_t block, float *most)
+{
+    plan.real->absmax_blocks(x, n, block, most);
+    spoil(most);
+}
+static void bad_minmax_blocks(const float *x, size_t n, size_t block, float *low, float *high)
+{
+    plan.real->minmax_blocks(x, n, block, low, high);
+    spoil(low);
+}
+static size_t bad_encode_blocks(const float *x, size_t n, qk_blocks b, uint8_t *codes)
+{
+    size_t outside = plan.real->encode_blocks(x, n, b, codes);
+    spoil(codes);
+    return outside;
+}
+static void bad_decode_blocks(const uint8_t *codes, size_t n, qk_blocks b, float *y)
+{
+    plan.real->decode_blocks(codes, n, b, y);
+    spoil(y);
+}
 static void bad_assign_codebook(const float *x, size_t n, const float *t, size_t m, uint8_t *codes)
 {
     plan.real->assign_codebook(x, n, t, m, codes);

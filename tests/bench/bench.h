@@ -21,7 +21,8 @@ typedef struct bench_task {
     double seconds[BENCH_ROUNDS]; /* per call, sorted by bench_time */
 } bench_task;
 
-/* Seconds from a clock that only goes forward. */
+/* Seconds that this process was given a processor: other work on the machine costs bandwidth, but
+ * not the time it ran itself. Everything timed here is one thread. */
 double bench_now(void);
 
 /* Time all tasks; afterwards seconds[0] is the best, seconds[BENCH_ROUNDS / 2] the median. */

@@ -16,6 +16,7 @@ enum { IN_CACHE = 1 << 14, IN_MEMORY = 1 << 24, CALLS_IN_CACHE = 64, MOST_TASKS 
 static struct {
     float *x, *y;
     uint8_t *codes8, *codes4, *bytes;
+    float *scales; /* 0.4, one for 32 elements */
     float table[256], thresholds[255];
 } data;
 static volatile double sink; /* keeps results alive */
@@ -95,6 +96,28 @@ static void run_sse_linear(const void *p)
     const work *w = p;
     sink = ((qk_sse_linear_fn *)w->op)(data.x, w->n, four_bits);
 }
+static void run_absmax_blocks(const void *p)
+{
+    const work *w = p;
+    ((qk_absmax_blocks_fn *)w->op)(data.x, w->n, w->parameter, data.y);
+}
+static void run_minmax_blocks(const void *p)
+{
+    const work *w = p;
+    ((qk_minmax_blocks_fn *)w->op)(data.x, w->n, w->parameter, data.y, data.y + w->n / 2);
+}
+static void run_encode_blocks(const void *p)
+{
+    const work *w = p;
+    const qk_blocks b = {w->parameter, data.scales, NULL, -7, 7};
+    sink = (double)((qk_encode_blocks_fn *)w->op)(data.x, w->n, b, data.bytes);
+}
+static void run_decode_blocks(const void *p)
+{
+    const work *w = p;
+    const qk_blocks b = {w->parameter, data.scales, NULL, -7, 7};
+    ((qk_decode_blocks_fn *)w->op)(data.codes8, w->n, b, data.y);
+}
 static void run_assign_codebook(const void *p)
 {
     const work *w = p;
@@ -161,6 +184,22 @@ static void add_decode_linear(const char *name, any_fn *op)
     add(name, op, run_decode_linear, 0, 5);
 }
 static void add_sse_linear(const char *name, any_fn *op) { add(name, op, run_sse_linear, 0, 4); }
+static void add_absmax_blocks(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_absmax_blocks, 32, 4);
+}
+static void add_minmax_blocks(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_minmax_blocks, 32, 4);
+}
+static void add_encode_blocks(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_encode_blocks, 32, 5);
+}
+static void add_decode_blocks(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_decode_blocks, 32, 5);
+}
 static void add_assign_codebook(const char *name, any_fn *op)
 {
     for (unsigned bits = 2; bits <= 8; bits += 2) {
@@ -273,7 +312,8 @@ static int allocate(void)
     data.codes8 = aligned_alloc(64, IN_MEMORY);
     data.codes4 = aligned_alloc(64, IN_MEMORY);
     data.bytes = aligned_alloc(64, IN_MEMORY);
-    return data.x && data.y && data.codes8 && data.codes4 && data.bytes;
+    data.scales = malloc(IN_MEMORY / 32 * sizeof(float));
+    return data.x && data.y && data.codes8 && data.codes4 && data.bytes && data.scales;
 }
 
 void bench_kernels(void)
@@ -292,6 +332,9 @@ void bench_kernels(void)
         data.codes4[i] = data.codes8[i] & 15;
     }
     memset(data.bytes, 0, IN_MEMORY);
+    for (size_t i = 0; i < IN_MEMORY / 32; i++) {
+        data.scales[i] = four_bits.scale;
+    }
     fill_list(IN_CACHE);
     bench_time(list.task, list.n);
     print_list("in cache: 2^14 elements");
@@ -303,4 +346,5 @@ void bench_kernels(void)
     free(data.codes8);
     free(data.codes4);
     free(data.bytes);
+    free(data.scales);
 }
