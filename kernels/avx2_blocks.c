@@ -56,6 +56,7 @@ static inline __m128i encode_eight(__m256 x, const grid *g, unsigned *outside)
 
 size_t qk_encode_blocks_avx2(const float *x, size_t n, qk_blocks b, uint8_t *codes)
 {
+    const float *next = b.next ? b.next : x; /* memory would be idle while codes are made */
     size_t outside = 0;
     for (size_t i = 0, k = 0; i < n; k++) {
         const size_t end = i + qk_block_length(n, i, b.block);
@@ -63,6 +64,7 @@ size_t qk_encode_blocks_avx2(const float *x, size_t n, qk_blocks b, uint8_t *cod
         const grid g = grid_of(p);
         for (; end - i >= 8 && p.scale != 0.0f; i += 8) {
             unsigned out;
+            _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
             __m128i c = encode_eight(_mm256_loadu_ps(x + i), &g, &out);
             _mm_storel_epi64((__m128i *)(void *)(codes + i), c);
             outside += (size_t)__builtin_popcount(out);

@@ -132,6 +132,7 @@ void qk_minmax_blocks_avx512(const float *x, size_t n, size_t block, float *lowe
 
 size_t qk_encode_blocks_avx512(const float *x, size_t n, qk_blocks b, uint8_t *codes)
 {
+    const float *next = b.next ? b.next : x;
     size_t outside = 0;
     for (size_t i = 0, k = 0; i < n; k++) {
         const size_t m = qk_block_length(n, i, b.block);
@@ -140,7 +141,7 @@ size_t qk_encode_blocks_avx512(const float *x, size_t n, qk_blocks b, uint8_t *c
             memset(codes + i, p.zero, m);
         } else {
             const grid g = grid_of(p);
-            outside += encode_run(x + i, m, &g, codes + i);
+            outside += encode_run(x + i, m, &g, codes + i, next + i);
         }
         i += m;
     }

@@ -6,6 +6,18 @@
 
 #if defined(QK_HAS_AVX512)
 
+void qk_stream_f32_avx512(const float *x, size_t n, float *y)
+{
+    size_t lead = (size_t)(-(uintptr_t)y / sizeof *y % 16), i = lead < n ? lead : n;
+    _mm512_mask_storeu_ps(y, first_of_16(i), _mm512_maskz_loadu_ps(first_of_16(i), x));
+    for (; n - i >= 16; i += 16) {
+        _mm512_stream_ps(y + i, _mm512_loadu_ps(x + i));
+    }
+    __mmask16 rest = first_of_16(n - i);
+    _mm512_mask_storeu_ps(y + i, rest, _mm512_maskz_loadu_ps(rest, x + i));
+    _mm_sfence();
+}
+
 static inline __m256i f16_of(__m512 x)
 {
     __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);

@@ -10,7 +10,7 @@ size_t qk_encode_linear_avx512(const float *x, size_t n, qk_linear p, uint8_t *c
         return qk_encode_linear_scalar(x, n, p, codes);
     }
     const grid g = grid_of(p);
-    return encode_run(x, n, &g, codes);
+    return encode_run(x, n, &g, codes, x);
 }
 
 void qk_decode_linear_avx512(const uint8_t *codes, size_t n, qk_linear p, float *y)

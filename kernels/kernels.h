@@ -9,8 +9,8 @@
  *     or written.
  *   - The scalar version (kernels/scalar_*.c) is the specification; every other level gives the
  *     same bytes for every input, NaN and infinities included where an operation admits them.
- *   - Arithmetic is IEEE binary32/64, round to nearest even, no contraction (no FMA anywhere),
- *     subnormals kept.
+ *   - Arithmetic is IEEE binary32/64, round to nearest even, no contraction (a fused multiply-add
+ *     only where the product is exact), subnormals kept.
  *
  * Reductions in floating point run over QK_LANES virtual lanes: element i is added to lane
  * i mod 64 in order of i, and the lanes are folded as a tree of halves:
@@ -75,6 +75,8 @@ typedef struct qk_blocks {
     const float *scale;   /* of each block, as qk_linear */
     const int8_t *zero;   /* of each block; NULL: all are 0 */
     int32_t lowest, highest;
+    const float *next;    /* what the caller reads next: a level may ask memory for as many floats
+                             from here on; NULL: unknown. Never read */
 } qk_blocks;
 
 /* most[k] = max |x| of block k in the order of bit patterns, in which infinity is above all finite
@@ -110,6 +112,10 @@ typedef void qk_pack_fn(const uint8_t *codes, size_t n, unsigned bits, uint8_t *
 /* Inverse of pack: reads exactly ceil(n*bits/8) bytes. _unsigned zero-extends each code to a byte,
  * _signed extends its top bit. */
 typedef void qk_unpack_fn(const uint8_t *stream, size_t n, unsigned bits, uint8_t *codes);
+
+/* y[i] = x[i], past the caches: for what is larger than they are and not read again soon. The
+ * stores are visible to other threads like any, once the caller synchronizes. */
+typedef void qk_stream_fn(const float *x, size_t n, float *y);
 
 /* IEEE binary16 or bfloat16 from binary32, ties to even, overflow to infinity, NaN becomes the
  * quiet NaN of that sign with payload 0 (0x7e00 / 0x7fc0 | sign). Subnormals are kept. */

@@ -15,6 +15,14 @@
  * and 64 KiB of floats stay in a second-level cache. */
 enum { QUANT_PIECE = 16384 };
 
+/* Elements that are passed from one kernel to the next: 16 KiB of floats, half of a first-level
+ * cache. */
+enum { QUANT_STEP = 4096 };
+
+/* From this many elements (32 MiB of floats) on, a decoded tensor is larger than what last-level
+ * caches keep for one thread, and is written past them. */
+enum { QUANT_STREAM = 1 << 23 };
+
 /* Below this many elements waking a team of threads costs more than it saves. */
 enum { QUANT_SMALL = 8 * QUANT_PIECE };
 
@@ -30,6 +38,7 @@ typedef struct quant_job {
     const uint8_t *source; /* decode; equals packed while encoding */
     int8_t *zeros;         /* encode, asym: zero point of each region, packed at the end */
     uint16_t *used_entries; /* encode, codebooks: entries of each table before its padding */
+    bool stream;           /* decode: the result is large, see QUANT_STREAM */
     int fit_threads;       /* threads that fit may use inside one region */
 } quant_job;
 

@@ -131,8 +131,8 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
     return QUANT_OK;
 }
 
-/* One piece; p is a multiple of 8, n at most QUANT_PIECE. */
-static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
+/* p is a multiple of 8, n at most QUANT_STEP. */
+static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
     const quant_codec *codec = quant_codec_of(job->scheme.family);
     unsigned bits = (unsigned)job->scheme.bits;
@@ -142,7 +142,7 @@ static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
         quant_float16_value(job, stream, n, y);
         return;
     }
-    uint8_t buffer[QUANT_PIECE];
+    uint8_t buffer[QUANT_STEP];
     const uint8_t *codes = stream;
     if (bits != 8) {
         qk_unpack_fn *unpack = codec->signed_codes ? qk()->unpack_signed : qk()->unpack_unsigned;
@@ -161,6 +161,18 @@ static void decode_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
     }
 }
 
+/* The same, on its way through a buffer that stays in cache when the result does not. */
+static void decode_to(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
+{
+    if (job->stream) {
+        float values[QUANT_STEP];
+        decode_step(job, m, p, n, values);
+        qk()->stream_f32(values, n, y);
+    } else {
+        decode_step(job, m, p, n, y);
+    }
+}
+
 void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
     uint64_t lead = p % 8; /* the stream is entered at a byte; spare values are thrown away */
@@ -168,15 +180,15 @@ void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, 
         float head[8];
         uint64_t all = job->regions.matrix - (p - lead) < 8 ? job->regions.matrix - (p - lead) : 8;
         uint64_t take = all - lead < n ? all - lead : n;
-        decode_piece(job, m, p - lead, all, head);
+        decode_step(job, m, p - lead, all, head);
         memcpy(y, head + lead, take * sizeof *y);
         p += take;
         y += take;
         n -= take;
     }
     while (n) {
-        uint64_t take = n < QUANT_PIECE ? n : QUANT_PIECE;
-        decode_piece(job, m, p, take, y);
+        uint64_t take = n < QUANT_STEP ? n : QUANT_STEP;
+        decode_to(job, m, p, take, y);
         p += take;
         y += take;
         n -= take;
@@ -211,6 +223,7 @@ quant_status quant_decode_span(quant_context *ctx, const quant_scheme *scheme,
                           (unsigned long long)count);
     }
     job.source = packed;
+    job.stream = count >= QUANT_STREAM;
     while (count) {
         uint64_t m = first / job.regions.matrix, p = first % job.regions.matrix;
         uint64_t n = job.regions.matrix - p < count ? job.regions.matrix - p : count;
@@ -232,6 +245,7 @@ quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const 
         return QUANT_OK;
     }
     job.source = packed;
+    job.stream = job.regions.elements >= QUANT_STREAM;
     uint64_t pieces = job.regions.matrix / QUANT_PIECE + (job.regions.matrix % QUANT_PIECE != 0);
     int threads = job.regions.elements < QUANT_SMALL ? 1 : quant_context_threads(ctx);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16) if (threads > 1)

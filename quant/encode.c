@@ -148,7 +148,7 @@ static quant_status run_phases(quant_job *job, crew *c)
     const quant_regions *g = &job->regions;
     uint64_t pieces = ceil_div(g->matrix, QUANT_PIECE);
     if (job->scheme.family == QUANT_FAMILY_FLOAT) {
-        return run_phase(job, (phase){pieces, 0, QUANT_PIECE, true, true}, c);
+        return run_phase(job, (phase){pieces, 0, QUANT_PIECE, false, true}, c);
     }
     if (g->contiguous && g->rows < g->channels) {
         uint64_t rows = strip_rows(g);

@@ -1,37 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* float16.c - f16 and bf16: every weight by itself, no regions. */
+#include <float.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 #include "quant/codec.h"
 
-/* First element of the all-ones exponent, in the 15 magnitude bits: infinity. */
-static uint16_t infinity_bits(quant_store s)
+/* The smallest magnitude that rounds to infinity: the largest number and half a step. */
+static float overflow_of(quant_store s)
 {
-    return s == QUANT_STORE_F16 ? 0x7c00 : 0x7f80;
+    return s == QUANT_STORE_F16 ? 65520.0f : 0x1.ffp127f;
+}
+
+static uint64_t count_zeros(const uint16_t *half, size_t n)
+{
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < n; i++) {
+        zeros += (half[i] & 0x7fff) == 0;
+    }
+    return zeros;
+}
+
+static void code_step(const quant_job *job, const float *x, size_t n, uint8_t *stream,
+                      quant_worker *worker)
+{
+    uint16_t half[QUANT_STEP];
+    (job->scheme.store == QUANT_STORE_F16 ? qk()->f32_to_f16 : qk()->f32_to_bf16)(x, n, half);
+    if (worker->count) {
+        worker->zero_codes += count_zeros(half, n);
+    }
+    memcpy(stream, half, 2 * n);
 }
 
 void quant_float16_code(const quant_job *job, const float *x, uint64_t n, uint8_t *stream,
                         quant_worker *worker)
 {
-    uint16_t half[QUANT_PIECE];
-    uint16_t limit = infinity_bits(job->scheme.store);
-    uint64_t overflows = 0, zeros = 0;
-    (job->scheme.store == QUANT_STORE_F16 ? qk()->f32_to_f16 : qk()->f32_to_bf16)(x, n, half);
-    for (uint64_t i = 0; i < n; i++) {
-        overflows += (half[i] & 0x7fff) >= limit;
-        zeros += (half[i] & 0x7fff) == 0;
+    for (uint64_t i = 0; i < n; i += QUANT_STEP) {
+        const size_t m = n - i < QUANT_STEP ? (size_t)(n - i) : QUANT_STEP;
+        float most;
+        qk()->absmax_blocks(x + i, m, m, &most);
+        if (!(most < overflow_of(job->scheme.store))) {
+            quant_worker_fail(worker, most <= FLT_MAX ? QUANT_ESCALE : QUANT_ENONFINITE, 0);
+        }
+        code_step(job, x + i, m, stream + 2 * i, worker);
     }
-    worker->zero_codes += zeros;
-    if (overflows) {
-        quant_worker_fail(worker, QUANT_ESCALE, 0);
-    }
-    memcpy(stream, half, 2 * n);
 }
 
 void quant_float16_value(const quant_job *job, const uint8_t *stream, uint64_t n, float *y)
 {
-    uint16_t half[QUANT_PIECE];
-    memcpy(half, stream, 2 * n);
-    (job->scheme.store == QUANT_STORE_F16 ? qk()->f16_to_f32 : qk()->bf16_to_f32)(half, n, y);
+    uint16_t half[QUANT_STEP];
+    const bool f16 = job->scheme.store == QUANT_STORE_F16;
+    for (uint64_t i = 0; i < n; i += QUANT_STEP) {
+        const size_t m = n - i < QUANT_STEP ? (size_t)(n - i) : QUANT_STEP;
+        memcpy(half, stream + 2 * i, 2 * m);
+        (f16 ? qk()->f16_to_f32 : qk()->bf16_to_f32)(half, m, y + i);
+    }
 }

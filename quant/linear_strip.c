@@ -9,8 +9,8 @@
 #include "quant/linear_range.h"
 #include "quant/store.h"
 
-/* Elements of a batch: 16 KiB of floats. Regions of a batch: what quant_store_load takes. */
-enum { BATCH = 4096, MOST_REGIONS = 256 };
+/* Regions of a batch: what quant_store_load takes. */
+enum { MOST_REGIONS = 256 };
 
 /* Regions of one length, one after the other, from element p of a matrix on; r is the first. */
 typedef struct sequence {
@@ -22,11 +22,11 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Regions of a batch: a multiple of 8 codes, so that a packed batch ends at a byte. */
-static uint64_t batch_regions(uint64_t block)
+/* Regions of a batch: together a multiple of 8 codes, so that a packed batch ends at a byte. */
+static uint64_t batch_regions(uint64_t block, int bits)
 {
-    uint64_t eight = block % 8 == 0 ? 1 : block % 4 == 0 ? 2 : block % 2 == 0 ? 4 : 8;
-    uint64_t many = min_u64(BATCH / block, MOST_REGIONS) / eight * eight;
+    uint64_t eight = block % 8 == 0 || bits == 8 ? 1 : block % 4 == 0 ? 2 : block % 2 == 0 ? 4 : 8;
+    uint64_t many = min_u64(QUANT_STEP / block, MOST_REGIONS) / eight * eight;
     return many ? many : eight;
 }
 
@@ -79,11 +79,13 @@ static void code_batch(const quant_job *job, sequence s, const float *scale, uin
 {
     uint8_t buffer[QUANT_PIECE];
     const unsigned bits = (unsigned)job->scheme.bits;
-    qk_blocks b = {s.block, scale, job->zeros ? job->zeros + s.r : NULL, 0, 0};
+    qk_blocks b = {s.block, scale, job->zeros ? job->zeros + s.r : NULL, 0, 0, NULL};
     quant_linear_codes(&job->scheme, &b.lowest, &b.highest);
     for (uint64_t i = 0; i < s.n; i += QUANT_PIECE) {
         const size_t n = min_u64(QUANT_PIECE, s.n - i);
         uint8_t *codes = bits == 8 ? stream + i : buffer;
+        b.next = job->w + s.p + s.n + i; /* the next batch, but not beyond the tensor */
+        b.next = job->regions.elements - s.p - s.n >= i + n ? b.next : NULL;
         worker->saturated += qk()->encode_blocks(job->w + s.p + i, n, b, codes);
         if (worker->count) {
             note_batch(job, (sequence){s.p + i, n, s.block, s.r}, codes, worker);
@@ -96,7 +98,8 @@ static void code_batch(const quant_job *job, sequence s, const float *scale, uin
 
 static bool code_sequence(const quant_job *job, uint64_t m, sequence s, quant_worker *worker)
 {
-    const uint64_t regions = batch_regions(s.block), base = m * job->regions.matrix;
+    const uint64_t bits = (uint64_t)job->scheme.bits, base = m * job->regions.matrix;
+    const uint64_t regions = batch_regions(s.block, job->scheme.bits);
     uint8_t *stream = job->packed + job->layout.codes.offset + m * quant_job_matrix_bytes(job);
     float scale[MOST_REGIONS];
     while (s.n) {
@@ -105,7 +108,7 @@ static bool code_sequence(const quant_job *job, uint64_t m, sequence s, quant_wo
         if (!fit_batch(job, part, many, scale, worker)) {
             return false;
         }
-        code_batch(job, part, scale, stream + s.p * (uint64_t)job->scheme.bits / 8, worker);
+        code_batch(job, part, scale, stream + s.p * bits / 8, worker);
         s = (sequence){s.p + part.n, s.n - part.n, s.block, s.r + many};
     }
     return true;
@@ -115,10 +118,13 @@ bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
                         quant_worker *worker)
 {
     const quant_regions *g = &job->regions;
-    const bool even = g->length % g->block == 0, bytes = job->scheme.bits == 8;
-    if (g->rows != 1 || job->scheme.rule != QUANT_SCALE_ABSMAX || (!even && !bytes && g->length % 8 != 0) ||
-        (!bytes && g->block > QUANT_PIECE / 8 && g->block % 8 != 0)) {
+    const bool even = g->length % g->block == 0;
+    if (g->rows != 1 || job->scheme.rule != QUANT_SCALE_ABSMAX) {
         return false;
+    }
+    if (job->scheme.bits != 8 && ((!even && g->length % 8 != 0) ||
+                                  (g->block > QUANT_PIECE / 8 && g->block % 8 != 0))) {
+        return false; /* a batch would end inside of a byte, or be longer than a piece */
     }
     const uint64_t step = even ? n : g->length;
     for (uint64_t i = 0; i < n; i += step) {
@@ -134,7 +140,7 @@ bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
 static qk_blocks load_blocks(const quant_job *job, uint64_t r, size_t n, float *scale,
                              int8_t *zero)
 {
-    qk_blocks b = {job->regions.block, scale, NULL, 0, 0};
+    qk_blocks b = {job->regions.block, scale, NULL, 0, 0, NULL};
     quant_store_load(job->scheme.store, job->source + job->layout.scale.offset, r, n, scale);
     if (job->scheme.asymmetric) {
         const unsigned bits = (unsigned)job->scheme.bits, lead = (unsigned)(r % 8);

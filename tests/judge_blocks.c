@@ -62,7 +62,7 @@ static qk_blocks grids(const judge_case *c, const float *x, size_t block, int k)
         zero[j] = (int8_t)(j % 2 ? p.zero : 0);
     }
     qk_blocks b = {block, judge_edge(1, scale, blocks * sizeof *scale),
-                   k % 2 ? judge_edge(2, zero, blocks) : NULL, -128, 127};
+                   k % 2 ? judge_edge(2, zero, blocks) : NULL, -128, 127, c->shift ? x : NULL};
     b.lowest = !b.zero && k % 4 == 2 ? -7 : b.lowest;
     b.highest = !b.zero && k % 4 == 2 ? 7 : b.highest;
     return b;

@@ -247,6 +247,15 @@ static void judge_unpack(qk_unpack_fn *want, qk_unpack_fn *got, judge_case *c)
     }
 }
 
+static void judge_stream(qk_stream_fn *want, qk_stream_fn *got, judge_case *c)
+{
+    const float *x = floats(c, 0, false);
+    open_rooms(c->n * sizeof(float), c->shift * sizeof(float));
+    want(x, c->n, (float *)(void *)want_room.at);
+    got(x, c->n, (float *)(void *)got_room.at);
+    compare_rooms(c, "copy");
+}
+
 static void judge_narrow16(qk_narrow16_fn *want, qk_narrow16_fn *got, judge_case *c)
 {
     const float *x = floats(c, 0, false);

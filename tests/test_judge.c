@@ -124,6 +124,11 @@ static void bad_bf16_to_f32(const uint16_t *x, size_t n, float *y)
     plan.real->bf16_to_f32(x, n, y);
     spoil(y);
 }
+static void bad_stream_f32(const float *x, size_t n, float *y)
+{
+    plan.real->stream_f32(x, n, y);
+    spoil(y);
+}
 static void bad_fidelity_f32(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
     plan.real->fidelity_f32(ref, got, n, out);

@@ -7,6 +7,7 @@
 #define QUANT_BENCH_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { BENCH_ROUNDS = 9 };
 
@@ -27,6 +28,9 @@ double bench_now(void);
 
 /* Time all tasks; afterwards seconds[0] is the best, seconds[BENCH_ROUNDS / 2] the median. */
 void bench_time(bench_task *tasks, size_t n);
+
+/* What reading costs: n floats (a multiple of 8) of an array from malloc, and nothing but. */
+uint64_t bench_read(const float *x, size_t n);
 
 /* --filter of the command line, or "": only names that contain it are to be run. */
 const char *bench_filter(void);
