@@ -222,12 +222,12 @@ static void dequantization_is_exact_but_for_two_roundings(void)
 
 static void zero_points_are_exact_at_the_longest_dimension(void)
 {
-    const float one = 1.0f;
+    const float one[2] = {1.0f, 1.0f}; /* one for each of w_zero */
     for (int high = -128; high <= 127; high += 255) {
         int8_t a_zero = (int8_t)high, w_zero[2] = {127, -128};
         given_product g = product_new(2, 2, QUANT_GEMM_MAX_K, EXTREME_CODES, 9);
         memset(g.a, 0x80, g.k); /* one row all -128 */
-        quant_gemm_scales s = {&one, &a_zero, 1, &one, w_zero, 2};
+        quant_gemm_scales s = {one, &a_zero, 1, one, w_zero, 2};
         CHECK_OK(NULL, quant_gemm_s8_f32(NULL, 2, g.a, g.packed, g.bytes, &s, g.y));
         CU_ASSERT_EQUAL(wrong_values(&g, &s), 0);
         product_free(&g);
