@@ -72,8 +72,8 @@ static inline pair difference(pair x, pair y)
 }
 
 /* The walk leaves the order in which memory comes, so the prefetcher is told: while a block is
- * walked, the lines of its successor are asked for one by one. `next` is the block itself at the end
- * of the array: nothing outside is ever named. */
+ * walked, the lines of its successor are asked for one by one. `next` is the block itself at the
+ * end of the array: nothing outside is ever named. */
 static inline const float *next_block(const float *block, size_t left)
 {
     return left >= 2 * BLOCK ? block + BLOCK : block;
