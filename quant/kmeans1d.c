@@ -13,14 +13,14 @@
 #include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
 
-enum { DOUBLES = 12, WORDS = 6, STEPS = 48 };
+enum { DOUBLES = 10, WORDS = 5, STEPS = 48 };
 
 typedef struct scratch {
     quant_kmeans1d_sums sums;
     double noise; /* what rounding does to a path of k links in plain double */
     quant_kmeans1d_path path;
-    double *mirror[3], *behind;     /* running sums from the far end, costs from the far end */
-    uint32_t *id, *fewest, *most;
+    double *mirror[2], *behind; /* running sums from the far end, costs from the far end */
+    uint32_t *start, *id, *fewest, *most;
 } scratch;
 
 size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k)
@@ -40,17 +40,15 @@ static void divide_work(scratch *t, size_t stride, void *work)
     t->sums.w = (quant_dd_array){d, d + stride};
     t->sums.s = (quant_dd_array){d + 2 * stride, d + 3 * stride};
     t->sums.q = (quant_dd_array){d + 4 * stride, d + 5 * stride};
-    for (size_t i = 0; i < 3; i++) {
-        t->mirror[i] = d + (6 + i) * stride;
-    }
-    t->behind = d + 9 * stride;
+    t->mirror[0] = d + 6 * stride;
+    t->mirror[1] = d + 7 * stride;
+    t->behind = d + 8 * stride;
     t->path = (quant_kmeans1d_path){.n = stride - 1, .w = d, .s = d + 2 * stride,
-                                    .q = d + 4 * stride, .f = d + 10 * stride,
-                                    .g = d + 11 * stride, .from = u, .candidate = u + stride,
-                                    .start = u + 2 * stride};
-    t->id = u + 3 * stride;
-    t->fewest = u + 4 * stride;
-    t->most = u + 5 * stride;
+                                    .g = d + 9 * stride, .from = u};
+    t->start = u + stride;
+    t->id = u + 2 * stride;
+    t->fewest = u + 3 * stride;
+    t->most = u + 4 * stride;
 }
 
 /* What is known of f and the penalties tried: few < k < many links, penalties above and below. */
@@ -116,7 +114,7 @@ static int search(scratch *t, size_t k, double *penalty, double *slack)
     bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
     for (int step = 0; step < STEPS; step++) {
         size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
-        double cheapest = t->path.f[n];
+        double cheapest = t->path.g[n] + t->sums.q.hi[n];
         if (links == k) {
             *slack = margin;
             return quant_kmeans1d_path_alone(&t->path, *penalty, margin);
@@ -141,37 +139,35 @@ static quant_kmeans1d_path mirrored(const scratch *t)
     for (size_t i = 0; i <= a->n; i++) {
         t->mirror[0][i] = -a->w.hi[a->n - i];
         t->mirror[1][i] = -a->s.hi[a->n - i];
-        t->mirror[2][i] = -a->q.hi[a->n - i];
     }
     p.w = t->mirror[0];
     p.s = t->mirror[1];
-    p.q = t->mirror[2];
-    p.f = t->behind;
+    p.g = t->behind;
     return p;
 }
 
 /* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
- * costs f[i] ahead of it and behind[n - i] after it. */
+ * costs g[i] + q[i] ahead of it and behind[n - i] + q[n] - q[i] after it. */
 static void decide(scratch *t, const quant_points *points, size_t k, double penalty, double slack,
                    size_t *first)
 {
     size_t n = t->sums.n, m = 0;
     quant_kmeans1d_path back = mirrored(t);
     quant_kmeans1d_path_run(&back, penalty);
-    double limit = t->path.f[n] + slack;
+    double limit = t->path.g[n] + slack;
     for (; m <= k; limit = INFINITY) { /* all of them, should the bound ever prove too tight */
         m = 0;
         for (size_t i = 0; i <= n; i++) {
-            if (i == 0 || i == n || t->path.f[i] + t->behind[n - i] <= limit) {
+            if (i == 0 || i == n || t->path.g[i] + t->behind[n - i] <= limit) {
                 t->id[m++] = (uint32_t)i;
             }
         }
     }
     quant_kmeans1d_sums_fill(&t->sums, points);
     quant_kmeans1d_corridor c = {.sums = &t->sums, .id = t->id, .m = m,
-                                 .f = {t->path.f, t->path.g}, .fewest = t->fewest,
-                                 .most = t->most, .candidate = t->path.candidate,
-                                 .start = t->path.start,
+                                 .f = {t->mirror[0], t->mirror[1]}, .fewest = t->fewest,
+                                 .most = t->most, .candidate = t->path.from,
+                                 .start = t->start,
                                  .tie = QUANT_KMEANS1D_TIE * t->sums.total};
     quant_kmeans1d_corridor_run(&c, k, penalty, first);
 }

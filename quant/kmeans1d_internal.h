@@ -12,7 +12,7 @@
 
 enum { QUANT_KMEANS1D_MAX_K = 256 };
 
-/* Bytes of scratch for up to max_points distinct values and up to k clusters (at most 136 a
+/* Bytes of scratch for up to max_points distinct values and up to k clusters (at most 104 a
  * point, whatever k); 0 when the size does not fit or max_points >= 2^32 - 1. The block must be
  * aligned to 64 bytes, as quant_alloc gives. */
 size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k);
@@ -98,17 +98,24 @@ quant_status quant_kmeans1d_check(quant_context *ctx, const quant_points *points
 
 /* ---- parts of the fast version -------------------------------------------------------------- */
 
-/* Cheapest paths in plain double when every link costs `penalty` more; arrays of n + 1. */
+/* Four neighbouring nodes at once; plain lanes of the same arithmetic. */
+enum { QUANT_LANES = 4 };
+typedef double quant_lanes __attribute__((vector_size(QUANT_LANES * sizeof(double))));
+typedef int64_t quant_lanes_mask __attribute__((vector_size(QUANT_LANES * sizeof(int64_t))));
+/* As they lie in an array of double. */
+typedef double quant_lanes_at
+    __attribute__((vector_size(QUANT_LANES * sizeof(double)), aligned(8), may_alias));
+
+/* Cheapest paths in plain double when every link costs `penalty` more; arrays of n + 1. A path to
+ * node j costs g[j] + (q[j] - q[0]), penalties included: all paths to j share what q gives. */
 typedef struct quant_kmeans1d_path {
     size_t n;
-    const double *w, *s, *q; /* running sums, w strictly ascending */
-    double *f;               /* f[j]: cost of the cheapest path to node j, penalties included */
-    double *g;               /* f - q */
-    uint32_t *from;          /* last link of that path: from[j] -> j */
-    uint32_t *candidate, *start;
+    const double *w, *s; /* running sums, w strictly ascending */
+    double *g;
+    uint32_t *from;      /* last link of the cheapest path: from[j] -> j */
 } quant_kmeans1d_path;
 
-/* Fill f and from for this penalty; returns the number of links of the path to node n. */
+/* Fill g and from for this penalty; returns the number of links of the path to node n. */
 size_t quant_kmeans1d_path_run(quant_kmeans1d_path *path, double penalty);
 
 /* True when every other path from 0 to n, of any number of links, costs more than slack above

@@ -325,6 +325,43 @@ static void judge_gemm_s8(qk_gemm_s8_fn *want, qk_gemm_s8_fn *got, judge_case *c
     compare_rooms(c, text);
 }
 
+/* Sums of a cloud of points: weights 1 .. 4 and values from the fill. */
+static void links_of(judge_case *c, size_t rows, qk_links *a)
+{
+    static double w[MOST + 1], s[MOST + 1], g[MOST + 1];
+    const float *x = floats(c, 0, true), *y = floats(c, 1, true);
+    for (size_t i = 0; i + 1 < c->n; i++) {
+        w[i + 1] = w[i] + (double)(1 + (c->seed + i * i) % 4);
+        s[i + 1] = s[i] + (double)x[i] * 0x1p-20;
+        g[i + 1] = (double)y[i] * (c->seed % 2 ? 0x1p-20 : 0.0);
+    }
+    a->row = c->n - rows;
+    a->low = (c->seed >> 8) % a->row;
+    a->w = judge_edge(0, w, c->n * sizeof *w);
+    a->s = judge_edge(1, s, c->n * sizeof *s);
+    a->g = judge_edge(2, g, a->row * sizeof *g);
+}
+
+/* About half of the nodes are rows, all others their predecessors. */
+static void judge_links(qk_links_fn *want, qk_links_fn *got, judge_case *c)
+{
+    size_t rows = c->n < 2 ? 0 : c->n < 8 ? 1 : 4;
+    qk_links a = {NULL, NULL, NULL, 0, 0};
+    char text[80];
+    while (rows >= 4 && rows * 4 <= c->n) {
+        rows *= 2;
+    }
+    if (rows > 0) {
+        links_of(c, rows, &a);
+    }
+    snprintf(text, sizeof text, "rows %zu, low %zu", rows, a.low);
+    open_rooms(rows * (sizeof(double) + sizeof(uint32_t)), c->shift * sizeof(double));
+    double *w = (double *)(void *)want_room.at, *g = (double *)(void *)got_room.at;
+    want(&a, rows, w, (uint32_t *)(void *)(w + rows));
+    got(&a, rows, g, (uint32_t *)(void *)(g + rows));
+    compare_rooms(c, text);
+}
+
 void judge_kernels(const qk_table *want, const qk_table *got, judge_case *c)
 {
     struct sigaction mine = {.sa_handler = on_fault}, before;

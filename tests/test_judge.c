@@ -145,6 +145,11 @@ static void bad_gemm_s8(const qk_gemm *g)
     plan.real->gemm_s8(g);
     spoil(g->c);
 }
+static void bad_cheapest_links(const qk_links *a, size_t rows, double *best, uint32_t *from)
+{
+    plan.real->cheapest_links(a, rows, best, from);
+    spoil(plan.at % 2 && plan.at > 0 && plan.at < (long)rows * 4 ? (void *)from : (void *)best);
+}
 
 /* Faults that the judge finds when exactly operation number `which` is bad; its name if wanted. */
 static size_t faults_with(int which, size_t n, const char **name)

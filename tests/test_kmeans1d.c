@@ -94,7 +94,7 @@ static void ties_resolve_to_the_leftmost_boundaries(void)
 static void run_depends_on_the_points_alone(void)
 {
     size_t bytes = quant_kmeans1d_work_bytes(KMEANS_ROOM, KMEANS_MAX_K);
-    CU_ASSERT_FATAL(bytes > 0 && bytes <= 136 * (KMEANS_ROOM + 1));
+    CU_ASSERT_FATAL(bytes > 0 && bytes <= 104 * (KMEANS_ROOM + 1));
     unsigned char *work = quant_alloc(NULL, bytes, 1);
     CU_ASSERT_FATAL(work != NULL);
     for (uint64_t k = 0; k < 100; k++) {
