@@ -153,12 +153,13 @@ typedef void qk_gemm_s8_fn(const qk_gemm *g);
  *     reach(i, t) = g[i] - (s[t] - s[i])^2 / (w[t] - w[i]),
  * w strictly ascending, all finite, no overflow. w and s have entries up to the last row, g up to
  * row; entries below low are not read. For the row at distance r: from[r] is the predecessor that
- * is taken and best[r] what it reaches at, a zero being +0. rows is 1 or a power of two from 4 on; 0 touches nothing.
+ * is taken and best[r] what it reaches at, a zero being +0. rows is 1 or a power of two from 4 on;
+ * 0 touches nothing.
  *
  * Each row takes the first of the cheapest among these: the last row all of [low, row); then, as
  * distances halve down to 4, the row midway between two rows of known predecessors those from the
- * one's to the other's, ends included (before the first row: low); at last each four rows those from
- * the fourth's of the four before to their own fourth's. Where the reach obeys the quadrangle
+ * one's to the other's, ends included (before the first row: low); at last each four rows those
+ * from the fourth's of the four before to their own fourth's. Where the reach obeys the quadrangle
  * inequality reach(a,c) + reach(b,d) <= reach(a,d) + reach(b,c), a < b < c < d, predecessors ascend
  * with the rows, and this is the cheapest of all. */
 typedef struct qk_links {

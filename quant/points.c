@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Floats to ascending distinct values with weights: a radix sort of ordered keys. */
+/* Floats to ascending distinct values with weights: ordered keys, counted in a table or sorted. */
 #include <math.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
 #include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
 
 /* Keys of up to 16 bits are counted in a table, longer ones sorted by digits of at most 11 bits:
  * the counts of a digit then stay in a first-level cache. */
-enum { TABLE_BITS = 16, DIGIT_BITS = 11, BUCKETS = 1 << DIGIT_BITS, KEY_BITS = 32 };
+enum { TABLE_BITS = 16, DIGIT_BITS = 11, BUCKETS = 1 << DIGIT_BITS, KEY_BITS = 32, PIECE = 256 };
+
+/* Below so many values a sort is done before the table is cleared and read. */
+enum { TABLE_PAYS = 4096 };
 
 /* -0 becomes +0. */
 static uint32_t bits_of(float x)
@@ -20,14 +24,23 @@ static uint32_t bits_of(float x)
 }
 
 /* Low bits that are zero in every value: 16 for what came from bf16, 13 from f16. Keys do
- * without them. */
+ * without them. (A sign bit is far from the low ones, so -0 needs no care.) */
 static int spare_bits(const float *x, size_t n)
 {
-    uint32_t any = 1u << TABLE_BITS;
-    for (size_t i = 0; i < n; i++) {
-        any |= bits_of(x[i]);
+    uint64_t any[4] = {UINT64_C(1) << TABLE_BITS}, four[4];
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        memcpy(four, x + i, sizeof four);
+        for (int j = 0; j < 4; j++) {
+            any[j] |= four[j];
+        }
     }
-    return __builtin_ctz(any);
+    any[0] |= any[1] | any[2] | any[3];
+    uint32_t bits = (uint32_t)(any[0] | any[0] >> 32);
+    for (; i < n; i++) {
+        bits |= bits_of(x[i]);
+    }
+    return __builtin_ctz(bits);
 }
 
 /* Order of keys = order of floats. */
@@ -119,24 +132,101 @@ static uint32_t *sort_keys(uint32_t *room, size_t n, radix r, uint32_t *count)
     return from;
 }
 
-/* Distinct values and how often each occurs, from a table of all keys. */
-static size_t count_by_table(const float *x, size_t n, uint32_t *table, double *value,
-                             double *weight)
+static void values_of_bf16(const uint16_t *key, size_t m, double *value)
 {
-    size_t m = 0;
-    memset(table, 0, sizeof *table << TABLE_BITS);
+    for (size_t j = 0; j < m; j++) {
+        value[j] = value_of(key[j], TABLE_BITS);
+    }
+}
+
+/* The key of an f16: order of keys = order of values. */
+static uint32_t key_of_f16(uint32_t code)
+{
+    return code ^ (code & 0x8000u ? 0xffffu : 0x8000u);
+}
+
+static void values_of_f16(const uint16_t *key, size_t m, double *value)
+{
+    for (size_t j = 0; j < m; j++) {
+        uint32_t code = key[j] ^ (key[j] & 0x8000u ? 0x8000u : 0xffffu);
+        uint32_t high = code >> 10 & 31u, low = code & 1023u;
+        uint64_t bits = (uint64_t)(high + 1008) << 52 | (uint64_t)low << 42;
+        double x;
+        memcpy(&x, &bits, sizeof x);
+        x = high ? x : (double)low * 0x1p-24;
+        value[j] = code & 0x8000u ? -x : x;
+    }
+}
+
+static int tally_bf16(const float *x, size_t n, uint32_t *table)
+{
     for (size_t i = 0; i < n; i++) {
         table[key_of(x[i], TABLE_BITS)]++;
     }
-    for (uint32_t key = 0; key >> TABLE_BITS == 0; key += 8) {
-        uint64_t four[4]; /* most of the table is empty */
-        memcpy(four, table + key, sizeof four);
-        for (uint32_t i = 0; (four[0] | four[1] | four[2] | four[3]) != 0 && i < 8; i++) {
-            if (table[key + i]) {
-                value[m] = value_of(key + i, TABLE_BITS);
-                weight[m++] = (double)table[key + i];
-            }
+    return 1;
+}
+
+/* 0 when one is no f16. */
+static int tally_f16(const float *x, size_t n, uint32_t *table)
+{
+    float part[PIECE], back[PIECE];
+    uint16_t code[PIECE];
+    for (size_t i = 0; i < n; i += PIECE) {
+        size_t m = n - i < PIECE ? n - i : PIECE;
+        for (size_t j = 0; j < m; j++) {
+            part[j] = x[i + j] + 0.0f;
         }
+        qk()->f32_to_f16(part, m, code);
+        qk()->f16_to_f32(code, m, back);
+        if (memcmp(part, back, m * sizeof *part) != 0) {
+            return 0;
+        }
+        for (size_t j = 0; j < m; j++) {
+            table[key_of_f16(code[j])]++;
+        }
+    }
+    return 1;
+}
+
+/* What a table of all keys can count. */
+static const struct kind {
+    int spare; /* low bits that are zero in every value */
+    int (*tally)(const float *x, size_t n, uint32_t *table);
+    void (*values)(const uint16_t *key, size_t m, double *value);
+} kinds[] = {{16, tally_bf16, values_of_bf16}, {13, tally_f16, values_of_f16}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* The keys that occur, ascending; list has room for seven more. No branch a key: whether one
+ * occurs is anyone's guess. */
+static size_t list_keys(const uint32_t *table, uint16_t *list)
+{
+    size_t m = 0;
+    for (uint32_t key = 0; key >> TABLE_BITS == 0; key += 8) {
+        const uint32_t *t = table + key; /* most of the table is empty */
+        if ((t[0] | t[1] | t[2] | t[3] | t[4] | t[5] | t[6] | t[7]) == 0) {
+            continue;
+        }
+        for (uint32_t i = 0; i < 8; i++) {
+            list[m] = (uint16_t)(key + i);
+            m += t[i] != 0;
+        }
+    }
+    return m;
+}
+
+/* Distinct values and how often each occurs, from a table of all keys; 0: they do not fit it. */
+static size_t count_by_table(const float *x, size_t n, const struct kind *kind, uint32_t *table,
+                             double *value, double *weight)
+{
+    uint16_t *list = (uint16_t *)(void *)(table + (1 << TABLE_BITS));
+    memset(table, 0, sizeof *table << TABLE_BITS);
+    if (!kind->tally(x, n, table)) {
+        return 0;
+    }
+    size_t m = list_keys(table, list);
+    kind->values(list, m, value);
+    for (size_t j = 0; j < m; j++) {
+        weight[j] = (double)table[list[j]];
     }
     return m;
 }
@@ -193,12 +283,14 @@ static void lift_zero_weights(double *weight, size_t m, double sum, size_t n)
 
 size_t quant_points_work_bytes(size_t n)
 {
-    size_t bytes, counts = sizeof(uint32_t) * BUCKETS, table = sizeof(uint32_t) << TABLE_BITS;
-    if (n > UINT32_MAX || __builtin_mul_overflow(n, 2 * sizeof(uint64_t), &bytes) ||
-        __builtin_add_overflow(bytes, counts, &bytes)) {
+    size_t sort, counts = sizeof(uint32_t) * BUCKETS;
+    size_t distinct = n < 1u << TABLE_BITS ? n : 1u << TABLE_BITS;
+    size_t table = (sizeof(uint32_t) << TABLE_BITS) + sizeof(uint16_t) * (distinct + 8);
+    if (n > UINT32_MAX || __builtin_mul_overflow(n, 2 * sizeof(uint64_t), &sort) ||
+        __builtin_add_overflow(sort, counts, &sort)) {
         return 0;
     }
-    return bytes > table ? bytes : table;
+    return sort > table || n < TABLE_PAYS ? sort : table;
 }
 
 static double importance_sum(const float *importance, size_t n)
@@ -223,8 +315,11 @@ size_t quant_points_collapse_run(const float *x, const float *importance, size_t
         return m;
     }
     radix r = radix_of(x, n);
-    return r.spare == TABLE_BITS ? count_by_table(x, n, work, value, weight)
-                                 : count_by_sort(x, n, r, work, value, weight);
+    size_t m = 0;
+    for (size_t i = 0; n >= TABLE_PAYS && m == 0 && i < KINDS; i++) {
+        m = r.spare >= kinds[i].spare ? count_by_table(x, n, &kinds[i], work, value, weight) : 0;
+    }
+    return m ? m : count_by_sort(x, n, r, work, value, weight);
 }
 
 static quant_status check_floats(quant_context *ctx, const float *x, const float *importance,

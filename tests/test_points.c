@@ -8,7 +8,7 @@
 #include "tests/kmeans1d_cases.h"
 #include "tests/test.h"
 
-enum { MOST = 3000 };
+enum { MOST = 6000 };
 
 static float x[MOST], importance[MOST];
 static double value[MOST], weight[MOST];
@@ -20,8 +20,8 @@ static float from_bits(uint32_t u)
     return f;
 }
 
-/* Kinds take every path: table (bf16), two digits (f16), three digits (all bits), digits that all
- * share, zeros of both signs, both ends of the range. */
+/* Kinds take every path: tables (bf16; f16 with its subnormals), two digits (13 spare bits, but
+ * beyond f16), three digits (all bits), digits that all share, zeros of both signs, both ends. */
 static float draw(uint64_t kind)
 {
     switch (kind) {
@@ -33,6 +33,7 @@ static float draw(uint64_t kind)
     case 5: return from_bits((uint32_t)kmeans_word() & UINT32_C(0x80ffffff)); /* subnormal, tiny */
     case 6: return kmeans_below(2) ? 0x1.fffffep127f : -0x1.fffffep127f;
     case 7: return 1.0f + (float)kmeans_below(9) * 0x1p-23f;
+    case 8: return ldexpf((float)((int)kmeans_below(4095) - 2047), (int)kmeans_below(30) - 24);
     default: return from_bits((uint32_t)kmeans_word() & UINT32_C(0xbfffffff));
     }
 }
@@ -84,13 +85,13 @@ static void collapse_is_sort_and_count(void)
 {
     for (uint64_t k = test_first_case(); k < test_last_case(); k++) {
         kmeans_seed_case(k + 5000011);
-        size_t n = 1 + kmeans_below(k % 5 ? 200 : MOST), m = 0;
+        size_t n = 1 + kmeans_below(k / 20 % 5 ? 200 : MOST), m = 0;
         for (size_t i = 0; i < n; i++) {
-            x[i] = draw(k % 9);
+            x[i] = draw(k % 10);
             importance[i] = (float)kmeans_below(4);
         }
         importance[0] = 1; /* all zero is another case */
-        int weighted = k / 9 % 2 == 1;
+        int weighted = k / 10 % 2 == 1;
         CU_ASSERT_EQUAL(quant_points_collapse(NULL, x, weighted ? importance : NULL, n, value,
                                               weight, &m),
                         QUANT_OK);
