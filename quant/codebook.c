@@ -20,7 +20,7 @@ static size_t work_bytes(const quant_job *job)
     return quant_codebook_work_bytes(&job->scheme, (size_t)quant_region_most(&job->regions));
 }
 
-static void put_scales(const quant_job *job, uint64_t r, const quant_group *group)
+void quant_job_put_scales(const quant_job *job, uint64_t r, const quant_group *group)
 {
     uint64_t channels, first = quant_region_channel(&job->regions, r, &channels);
     for (size_t c = 0; job->scheme.channel_scale && c < channels; c++) {
@@ -56,7 +56,7 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
             : NULL;
     QUANT_TRY(quant_codebook_fit(&job->scheme, &job->regions, r, x, importance, worker->work,
                                  &group, &table));
-    put_scales(job, r, &group);
+    quant_job_put_scales(job, r, &group);
     put_table(job, r, &table);
     job->used_entries[r] = (uint16_t)table.used;
     worker->raised_scales += table.raised + group.raised;
@@ -81,12 +81,10 @@ static void load_table(const quant_job *job, uint64_t r, size_t n, float *table)
     }
 }
 
-/* Scale of a channel; 1 without pcs. */
-static float channel_scale(const quant_job *job, uint64_t channel)
+float quant_job_channel_scale(const quant_job *job, uint64_t channel)
 {
-    return job->scheme.channel_scale
-               ? quant_store_get(job->scheme.store, job->source + job->layout.scale.offset, channel)
-               : 1.0f;
+    const uint8_t *scales = job->source + job->layout.scale.offset;
+    return job->scheme.channel_scale ? quant_store_get(job->scheme.store, scales, channel) : 1.0f;
 }
 
 /* Codes of n weights of one channel: of what they are over its scale. */
@@ -123,7 +121,8 @@ static void note(const float *table, size_t used, float scale, const uint8_t *co
 static void code(const quant_job *job, quant_run run, const float *x, uint8_t *codes,
                  quant_worker *worker)
 {
-    float table[MAX_ENTRIES], threshold[MAX_ENTRIES], scale = channel_scale(job, run.channel);
+    float table[MAX_ENTRIES], threshold[MAX_ENTRIES];
+    float scale = quant_job_channel_scale(job, run.channel);
     size_t used = job->used_entries[run.region];
     load_table(job, run.region, used, table);
     quant_codebook_thresholds(table, used, threshold);
@@ -137,18 +136,23 @@ static void code(const quant_job *job, quant_run run, const float *x, uint8_t *c
     }
 }
 
-static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
+void quant_job_apply_scale(const quant_job *job, quant_run run, float *y)
 {
-    float table[MAX_ENTRIES], scale = channel_scale(job, run.channel);
+    float scale = quant_job_channel_scale(job, run.channel);
     if (scale == 0.0f) {
         memset(y, 0, run.length * sizeof *y);
-        return;
     }
-    load_table(job, run.region, entries_of(job), table);
-    qk()->decode_codebook(codes, run.length, table, entries_of(job), y);
-    for (uint64_t i = 0; scale != 1.0f && i < run.length; i++) {
+    for (uint64_t i = 0; scale != 0.0f && scale != 1.0f && i < run.length; i++) {
         y[i] *= scale;
     }
+}
+
+static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
+{
+    float table[MAX_ENTRIES];
+    load_table(job, run.region, entries_of(job), table);
+    qk()->decode_codebook(codes, run.length, table, entries_of(job), y);
+    quant_job_apply_scale(job, run, y);
 }
 
 const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, NULL, NULL, false};

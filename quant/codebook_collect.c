@@ -34,44 +34,49 @@ size_t quant_codebook_work_bytes(const quant_scheme *s, size_t n)
     return column_bytes(s, n) + (tune > most ? tune : most);
 }
 
-/* max|w| of each channel as stored; the largest of them, or infinity when one overflows. A linear
- * scheme of one bit, range full, has this very scale. */
-static float choose_scales(const quant_scheme *s, const float *x, size_t length, float *scale,
-                           quant_group *group)
+quant_status quant_codebook_scales(const quant_scheme *s, const quant_regions *g, uint64_t r,
+                                   const float *x, float *scale, quant_group *group)
 {
-    const quant_scheme unit = {
+    /* a linear scheme of one bit, range full, has this very scale */
+    const quant_scheme linear = {
         .family = QUANT_FAMILY_LINEAR, .bits = 1, .range = QUANT_RANGE_FULL, .store = s->store};
-    float most = 0.0f;
-    for (size_t c = 0; c < group->channels; c++) {
+    uint64_t channels;
+    double most = 0.0;
+    quant_region_channel(g, r, &channels);
+    *group = (quant_group){.unit = 1.0, .channels = (size_t)channels, .scale = scale};
+    size_t length = (size_t)(quant_region_elements(g, r) / channels);
+    for (size_t c = 0; s->channel_scale && c < group->channels; c++) {
         float a = qk()->absmax_f32(x + c * length, length);
-        quant_linear_fit f = quant_linear_from_interval(&unit, (quant_interval){-a, a});
+        quant_linear_fit f = quant_linear_from_interval(&linear, (quant_interval){-a, a});
         if (f.overflow) {
-            return INFINITY;
+            return QUANT_ESCALE;
         }
         scale[c] = f.p.scale;
         group->raised += f.raised;
-        most = scale[c] > most ? scale[c] : most;
+        most = (double)scale[c] > most ? (double)scale[c] : most;
     }
-    return most;
+    group->unit = s->channel_scale ? most * most : 1.0;
+    return QUANT_OK;
 }
 
-static bool all_zero(const float *v, size_t n)
+bool quant_codebook_any(const float *v, size_t n)
 {
     for (size_t i = 0; v && i < n; i++) {
         if (v[i] != 0.0f) {
-            return false;
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 /* x over its scale and what it counts, channels of zeros left out; the number written. */
-static size_t normalize(const float *x, const float *importance, size_t length, float most,
+static size_t normalize(const float *x, const float *importance, size_t length,
                         const quant_group *group, float *y, float *count)
 {
+    double most = sqrt(group->unit);
     size_t n = 0;
     for (size_t c = 0; c < group->channels; c++) {
-        double share = (double)group->scale[c] / (double)most;
+        double share = (double)group->scale[c] / most;
         for (size_t i = 0; group->scale[c] > 0.0f && i < length; i++) {
             double own = importance ? (double)importance[c * length + i] : 1.0;
             y[n] = x[c * length + i] / group->scale[c];
@@ -89,23 +94,16 @@ quant_status quant_codebook_collect(const quant_scheme *s, const quant_regions *
     size_t wide = aligned(most * sizeof(double)), narrow = aligned(most * sizeof(float));
     char *at = work;
     double *value = (double *)(void *)at, *weight = (double *)(void *)(at + wide);
-    uint64_t channels;
-    quant_region_channel(g, r, &channels);
-    *group = (quant_group){.unit = 1.0, .channels = (size_t)channels};
+    float *y = (float *)(void *)(at + 2 * wide), *count = (float *)(void *)((char *)y + narrow);
+    float *scale = (float *)(void *)((char *)count + narrow);
+    quant_status status = quant_codebook_scales(s, g, r, x, scale, group);
+    if (status != QUANT_OK) {
+        return status;
+    }
     group->work = at + column_bytes(s, most);
     if (s->channel_scale) {
-        float *y = (float *)(void *)(at + 2 * wide);
-        float *count = (float *)(void *)(at + 2 * wide + narrow);
-        float *scale = (float *)(void *)(at + 2 * wide + 2 * narrow);
-        size_t length = n / group->channels;
-        float largest = choose_scales(s, x, length, scale, group);
-        if (!isfinite(largest)) {
-            return QUANT_ESCALE;
-        }
-        group->scale = scale;
-        group->unit = (double)largest * (double)largest;
-        importance = all_zero(importance, n) ? NULL : importance;
-        n = normalize(x, importance, length, largest, group, y, count);
+        importance = quant_codebook_any(importance, n) ? importance : NULL;
+        n = normalize(x, importance, n / group->channels, group, y, count);
         x = y;
         importance = count;
     }

@@ -38,6 +38,14 @@ typedef struct quant_group {
 /* Scratch bytes for groups of up to n weights, to be aligned to 64; 0 when it does not fit. */
 size_t quant_codebook_work_bytes(const quant_scheme *s, size_t n);
 
+/* pcs: choose the scales of region r into scale[channels] (QUANT_ESCALE: one overflows), and fill
+ * the group but for points and work. Without pcs scale is not touched. */
+quant_status quant_codebook_scales(const quant_scheme *s, const quant_regions *g, uint64_t r,
+                                   const float *x, float *scale, quant_group *group);
+
+/* Whether any of v[n] is not zero; false for NULL. */
+bool quant_codebook_any(const float *v, size_t n);
+
 /* Collect region r of g, x[n] and importance[n] (NULL: all 1) in channel order. With pcs x is
  * divided by its channel's scale, max|w| as stored, and counts by the square of it, so that least
  * error of the points is least error of the weights; channels of zeros are left out.

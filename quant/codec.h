@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "quant/codebook_table.h"
 #include "quant/encode.h"
 #include "quant/region.h"
 
@@ -32,6 +33,7 @@ typedef struct quant_job {
     quant_scheme scheme;
     quant_regions regions;
     quant_layout layout;
+    uint64_t codes;        /* of one matrix: its elements, or its vectors */
     const float *w;        /* encode */
     const float *importance; /* encode; NULL: every weight counts once */
     uint8_t *packed;       /* encode */
@@ -77,6 +79,7 @@ typedef struct quant_codec {
 } quant_codec;
 
 extern const quant_codec quant_linear_codec, quant_codebook_codec;
+extern const quant_codec quant_vector_codec; /* dim > 1; two functions below code and decode */
 
 /* The linear family's two, in linear_strip.c. */
 bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
@@ -84,8 +87,20 @@ bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
 uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
                              const uint8_t *codes, float *y);
 
-/* Codec of a family; NULL for the float family, which has no regions. */
-const quant_codec *quant_codec_of(quant_family family);
+/* The job's codec; NULL for the float family, which has no regions. */
+const quant_codec *quant_job_codec(const quant_job *job);
+
+/* Codes q .. q + n - 1 of matrix m, q a multiple of 8, packed to their place; elements p ..
+ * p + n - 1 of matrix m. Vector codebooks. */
+void quant_vector_code(const quant_job *job, uint64_t m, uint64_t q, uint64_t n,
+                       quant_worker *worker);
+void quant_vector_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y);
+
+/* pcs: store the scales of region r; the scale of a channel, 1 without pcs; multiply a run that
+ * was decoded by its channel's scale. */
+void quant_job_put_scales(const quant_job *job, uint64_t r, const quant_group *group);
+float quant_job_channel_scale(const quant_job *job, uint64_t channel);
+void quant_job_apply_scale(const quant_job *job, quant_run run, float *y);
 
 /* Validate arguments and fill the job's geometry. */
 quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,

@@ -7,14 +7,14 @@
 #include "quant/internal.h"
 #include "quant/store.h"
 
-const quant_codec *quant_codec_of(quant_family family)
+const quant_codec *quant_job_codec(const quant_job *job)
 {
     static const quant_codec *const rows[] = {
         [QUANT_FAMILY_FLOAT] = NULL,
         [QUANT_FAMILY_LINEAR] = &quant_linear_codec,
         [QUANT_FAMILY_CODEBOOK] = &quant_codebook_codec,
     };
-    return rows[family];
+    return job->scheme.dim > 1 ? &quant_vector_codec : rows[job->scheme.family];
 }
 
 void quant_worker_fail(quant_worker *worker, quant_status s, uint64_t region)
@@ -45,7 +45,7 @@ quant_run quant_job_run(const quant_job *job, uint64_t m, uint64_t p, uint64_t l
 
 uint64_t quant_job_matrix_bytes(const quant_job *job)
 {
-    uint64_t bits = job->regions.matrix * (uint64_t)job->scheme.bits;
+    uint64_t bits = job->codes * (uint64_t)job->scheme.bits;
     return bits / 8 + (bits % 8 != 0);
 }
 
@@ -77,14 +77,16 @@ static void lay_out(quant_job *job)
     const quant_scheme *s = &job->scheme;
     quant_layout *l = &job->layout;
     uint64_t bits = (uint64_t)s->bits;
-    append(l, &l->codes, g->elements, quant_job_matrix_bytes(job) * g->matrices);
+    uint64_t codes = job->codes * g->matrices;
+    append(l, &l->codes, codes, quant_job_matrix_bytes(job) * g->matrices);
     if (s->family == QUANT_FAMILY_LINEAR) {
         append(l, &l->scale, g->count, g->count * quant_store_bytes(s->store));
         if (s->asymmetric) {
             append(l, &l->zero, g->count, (g->count * bits + 7) / 8);
         }
     } else if (s->family == QUANT_FAMILY_CODEBOOK) {
-        uint64_t entries = g->count << bits, channels = g->matrices * g->channels;
+        uint64_t entries = g->count * (uint64_t)s->dim << bits;
+        uint64_t channels = g->matrices * g->channels;
         if (s->channel_scale) {
             append(l, &l->scale, channels, channels * quant_store_bytes(s->store));
         }
@@ -107,13 +109,16 @@ quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,
     job->scheme = *scheme;
     job->fit_threads = 1;
     QUANT_TRY(quant_regions_make(ctx, scheme, shape, &job->regions));
-    /* The largest multiple of any segment: 256 table entries of 4 bytes for each element. */
-    if (job->regions.elements > (SIZE_MAX >> 12)) {
+    /* The largest multiple of any segment: 256 vectors of 4 floats for each element. */
+    if (job->regions.elements > (SIZE_MAX >> 14)) {
         return quant_fail(ctx, QUANT_EOVERFLOW,
                           "packed size: expected below 2^64 bytes, found %llu elements",
                           (unsigned long long)job->regions.elements);
     }
     if (job->regions.elements) {
+        const quant_regions *g = &job->regions;
+        uint64_t dim = (uint64_t)scheme->dim;
+        job->codes = dim > 1 ? g->channels * ((g->length + dim - 1) / dim) : g->matrix;
         lay_out(job);
     }
     return QUANT_OK;
@@ -134,7 +139,7 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
 /* p is a multiple of 8, n at most QUANT_STEP. */
 static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
-    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    const quant_codec *codec = quant_job_codec(job);
     unsigned bits = (unsigned)job->scheme.bits;
     const uint8_t *stream = job->source + job->layout.codes.offset +
                             m * quant_job_matrix_bytes(job) + p / 8 * bits;
@@ -175,6 +180,10 @@ static void decode_to(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, 
 
 void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
+    if (job->scheme.dim > 1) {
+        quant_vector_decode(job, m, p, n, y);
+        return;
+    }
     uint64_t lead = p % 8; /* the stream is entered at a byte; spare values are thrown away */
     if (lead && n) {
         float head[8];

@@ -17,7 +17,7 @@
 #include "quant/scheme_options.h"
 
 /* Tasks of one phase, `per_matrix` of them a matrix: check that values are finite, fit `regions`
- * regions, code `elements` elements; 0 leaves a step out. */
+ * regions, code `elements` elements (of a vector codebook: codes); 0 leaves a step out. */
 typedef struct phase {
     uint64_t per_matrix;
     uint64_t regions;
@@ -54,7 +54,7 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 
 static void fit_regions(const quant_job *job, uint64_t first, uint64_t last, quant_worker *worker)
 {
-    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    const quant_codec *codec = quant_job_codec(job);
     for (uint64_t r = first; r < last; r++) {
         const float *x = quant_region_values(&job->regions, r, job->w, worker->region);
         quant_status s =
@@ -70,7 +70,7 @@ static void fit_regions(const quant_job *job, uint64_t first, uint64_t last, qua
 static void code_piece(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
                        quant_worker *worker)
 {
-    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    const quant_codec *codec = quant_job_codec(job);
     unsigned bits = (unsigned)job->scheme.bits;
     const float *x = job->w + m * job->regions.matrix + p;
     uint8_t *stream = job->packed + job->layout.codes.offset + m * quant_job_matrix_bytes(job) +
@@ -95,9 +95,11 @@ static void run_task(const quant_job *job, phase ph, uint64_t t, quant_worker *w
 {
     const quant_regions *g = &job->regions;
     uint64_t m = t / ph.per_matrix, k = t % ph.per_matrix;
-    uint64_t p = k * ph.elements, end = min_u64(p + ph.elements, g->matrix);
+    bool vectors = ph.code && job->scheme.dim > 1;
+    uint64_t p = k * ph.elements;
+    uint64_t end = min_u64(p + ph.elements, vectors ? job->codes : g->matrix);
     size_t ignored;
-    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    const quant_codec *codec = quant_job_codec(job);
     if (ph.regions && ph.code && codec->strip && codec->strip(job, m, p, end - p, worker)) {
         return;
     }
@@ -110,7 +112,8 @@ static void run_task(const quant_job *job, phase ph, uint64_t t, quant_worker *w
         fit_regions(job, m * g->per_matrix + first, m * g->per_matrix + last, worker);
     }
     for (; ph.code && p < end && worker->status == QUANT_OK; p += QUANT_PIECE) {
-        code_piece(job, m, p, min_u64(QUANT_PIECE, end - p), worker);
+        uint64_t n = min_u64(QUANT_PIECE, end - p);
+        (vectors ? quant_vector_code : code_piece)(job, m, p, n, worker);
     }
 }
 
@@ -150,7 +153,7 @@ static quant_status run_phases(quant_job *job, crew *c)
     if (job->scheme.family == QUANT_FAMILY_FLOAT) {
         return run_phase(job, (phase){pieces, 0, QUANT_PIECE, false, true}, c);
     }
-    if (g->contiguous && g->rows < g->channels) {
+    if (g->contiguous && g->rows < g->channels && job->scheme.dim == 1) {
         uint64_t rows = strip_rows(g);
         phase fused = {ceil_div(g->channels, rows), rows / g->rows * g->blocks_per_channel,
                        rows * g->length, true, true};
@@ -161,6 +164,7 @@ static quant_status run_phases(quant_job *job, crew *c)
     QUANT_TRY(run_phase(job, (phase){pieces, 0, QUANT_PIECE, true, false}, c));
     phase fit = {ceil_div(g->per_matrix, together), together, 0, false, false};
     QUANT_TRY(run_phase(job, fit, c));
+    pieces = ceil_div(job->codes, QUANT_PIECE);
     return run_phase(job, (phase){pieces, 0, QUANT_PIECE, false, true}, c);
 }
 
@@ -176,7 +180,7 @@ static void crew_free(quant_context *ctx, crew *c)
 
 static quant_status crew_make(const quant_job *job, double *sse, bool count, crew *c)
 {
-    const quant_codec *codec = quant_codec_of(job->scheme.family);
+    const quant_codec *codec = quant_job_codec(job);
     const quant_regions *g = &job->regions;
     c->threads = g->elements < QUANT_SMALL ? 1 : quant_context_threads(job->ctx);
     c->region_bytes = codec && !g->contiguous ? quant_region_most(g) * sizeof(float) : 0;
@@ -307,7 +311,8 @@ static quant_status check_arguments(const quant_job *job)
     if (!job->w || !job->packed) {
         return quant_fail(job->ctx, QUANT_EINVAL, "w, packed: expected pointers, found NULL");
     }
-    if (job->scheme.family == QUANT_FAMILY_CODEBOOK && most >= UINT32_MAX) {
+    if (job->scheme.family == QUANT_FAMILY_CODEBOOK &&
+        (most >= UINT32_MAX || quant_job_codec(job)->work_bytes(job) == 0)) {
         return quant_fail(job->ctx, QUANT_EOVERFLOW, "group: expected fewer than 2^32 - 1 weights "
                           "a table, found %llu", (unsigned long long)most);
     }

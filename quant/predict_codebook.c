@@ -8,6 +8,7 @@
  * unique: only what rounding adds.
  * lut=int8, and uniform tables under pcs: the error of the table itself, which no short formula
  *         knows once codes collide or scales differ.
+ * dim=2, 4: the error of the table itself: the encoder's own search.
  * pcs:    the same sums over weights divided by their scales, each counting by the scale's square.
  * uniform: the grid lowest + k (highest - lowest)/(2^b - 1) on the group's histogram. */
 #include <math.h>
@@ -21,6 +22,7 @@
 #include "quant/kmeans1d_internal.h"
 #include "quant/predict_family.h"
 #include "quant/store.h"
+#include "quant/vector_table.h"
 
 enum { ENTRIES = 256, ALIGN = 64 };
 
@@ -62,6 +64,16 @@ static double stored_error(const task *t, uint64_t r, const float *x, void *work
         quant_codebook_fit(t->scheme, t->regions, r, x, NULL, work, &group, &table);
     return status == QUANT_OK ? quant_codebook_error(&group.points, &table) * group.unit
                               : -(double)status;
+}
+
+static double vector_error(const task *t, uint64_t r, const float *x, char *scratch)
+{
+    quant_group group;
+    quant_vector_table *table =
+        (quant_vector_table *)(void *)(scratch + t->work_bytes - aligned(sizeof *table));
+    quant_status status =
+        quant_vector_fit(t->scheme, t->regions, r, x, NULL, scratch, &group, table);
+    return status == QUANT_OK ? table->error * group.unit : -(double)status;
 }
 
 static double table_error(const quant_scheme *s, const quant_points *p, void *work)
@@ -111,6 +123,9 @@ static double region_error(const task *t, uint64_t r, char *scratch)
     const quant_scheme *s = t->scheme;
     float *gathered = (float *)(void *)(scratch + t->work_bytes);
     const float *x = quant_region_values(t->regions, r, t->w, gathered);
+    if (s->dim > 1) {
+        return vector_error(t, r, x, scratch);
+    }
     bool uniform = s->mode == QUANT_MODE_UNIFORM, int8 = s->table_store == QUANT_STORE_I8;
     if (uniform && !int8 && !s->channel_scale) {
         return uniform_error(s, x, (size_t)quant_region_elements(t->regions, r));
@@ -162,10 +177,12 @@ quant_status quant_predict_codebook(quant_context *ctx, const quant_scheme *sche
                                     const quant_regions *regions, const float *w, double *error)
 {
     task t = {scheme, regions, w, (size_t)quant_region_most(regions), 0, NULL};
-    t.work_bytes = aligned(quant_codebook_work_bytes(scheme, t.most));
+    t.work_bytes = scheme->dim > 1 ? quant_vector_work_bytes(scheme, regions)
+                                   : quant_codebook_work_bytes(scheme, t.most);
     if (t.work_bytes == 0 || t.most > SIZE_MAX / 64) {
         return quant_fail(ctx, QUANT_EOVERFLOW, "group: %zu elements do not fit in memory", t.most);
     }
+    t.work_bytes = aligned(t.work_bytes) + aligned(sizeof(quant_vector_table));
     t.sse = quant_alloc(ctx, (size_t)regions->count, sizeof *t.sse);
     if (!t.sse) {
         return QUANT_ENOMEM;

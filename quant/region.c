@@ -46,7 +46,7 @@ static void cut_matrix(const quant_scheme *s, quant_regions *g)
     g->per_matrix = ceil_div(g->channels, g->rows) * g->blocks_per_channel;
     g->count = g->matrices * g->per_matrix;
     g->contiguous = g->outer == 1;
-    g->by_channel = s->channel_scale;
+    g->by_channel = s->channel_scale || s->dim > 1;
 }
 
 quant_scheme quant_scheme_for_shape(const quant_scheme *scheme, const quant_shape *shape)
@@ -68,7 +68,7 @@ quant_status quant_regions_make(quant_context *ctx, const quant_scheme *s,
                           shape->rank, s->stack);
     }
     int axis = s->stack;
-    bool whole = s->granularity == QUANT_PER_TENSOR && !s->channel_scale;
+    bool whole = s->granularity == QUANT_PER_TENSOR && !s->channel_scale && s->dim == 1;
     if (!whole && (axis = channel_axis(ctx, s, shape)) < 0) {
         return QUANT_ESHAPE;
     }
@@ -103,6 +103,11 @@ static extent extent_of(const quant_regions *g, uint64_t r)
     return e;
 }
 
+uint64_t quant_regions_element(const quant_regions *g, uint64_t c, uint64_t f)
+{
+    return ((f / g->inner) * g->channels + c) * g->inner + f % g->inner;
+}
+
 uint64_t quant_region_channel(const quant_regions *g, uint64_t r, uint64_t *channels)
 {
     extent e = extent_of(g, r);
@@ -134,7 +139,7 @@ const float *quant_region_values(const quant_regions *g, uint64_t r, const float
         while (f < e.start + e.length) {
             uint64_t i = f % g->inner;
             uint64_t n = min_u64(g->inner - i, e.start + e.length - f);
-            const float *from = matrix + ((f / g->inner) * g->channels + c) * g->inner + i;
+            const float *from = matrix + quant_regions_element(g, c, f);
             memcpy(to, from, n * sizeof *to);
             to += n;
             f += n;

@@ -44,6 +44,9 @@ uint64_t quant_region_most(const quant_regions *g);
 const float *quant_region_values(const quant_regions *g, uint64_t r, const float *w,
                                  float *scratch);
 
+/* Place in its matrix of element f of channel c. */
+uint64_t quant_regions_element(const quant_regions *g, uint64_t c, uint64_t f);
+
 /* First channel of region r, numbered through all matrices, and how many it has. */
 uint64_t quant_region_channel(const quant_regions *g, uint64_t r, uint64_t *channels);
 

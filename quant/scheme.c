@@ -139,7 +139,10 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
     if (s->asymmetric && s->range != QUANT_RANGE_NARROW) {
         return quant_fail(ctx, QUANT_ESCHEME, "range: applies to symmetric codes only, found asym");
     }
-    if (s->granularity == QUANT_PER_TENSOR && !s->channel_scale && s->axis != 0) {
+    if (s->dim > 1 && s->mode != QUANT_MODE_KMEANS) {
+        return quant_fail(ctx, QUANT_ESCHEME, "mode: vector codebooks (dim=) are found by kmeans");
+    }
+    if (s->granularity == QUANT_PER_TENSOR && !s->channel_scale && s->dim == 1 && s->axis != 0) {
         return quant_fail(ctx, QUANT_ESCHEME, "axis: a scheme per tensor has no channel axis");
     }
     if (s->activation.rule != QUANT_OBSERVER_MINMAX &&
@@ -248,7 +251,8 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
                     (unsigned)s->rule <= QUANT_SCALE_PERCENTILE &&
                     (unsigned)s->store <= QUANT_STORE_BF16 &&
                     (unsigned)s->table_store <= QUANT_STORE_I8 &&
-                    (unsigned)s->mode <= QUANT_MODE_UNIQUE;
+                    (unsigned)s->mode <= QUANT_MODE_UNIQUE &&
+                    (s->dim == 1 || s->dim == 2 || s->dim == 4);
     const scheme_row *row = in_range ? row_of(s) : NULL;
     bool fits = in_range && bits_fit(s) && row->family == s->family && activation_fits(s, row) &&
                 row->granularity == s->granularity && (row->size > 0) == (s->size > 0) &&

@@ -13,7 +13,7 @@
  *     w4a8                     weights lut4:group=32,lut=int8, activations 8 bit
  *
  * followed by options, comma separated: axis=, stack=, asym, scale=, range=, store=, lut=, mode=,
- * pcs, and for the activations of w8a8 and w4a8 act=, obs= (there asym is theirs too).
+ * dim=, pcs, and for the activations of w8a8 and w4a8 act=, obs= (there asym is theirs too).
  * `quant schemes` prints the grammar table that this parser reads. Parsing and printing are
  * inverse: quant_scheme_print gives the canonical text (defaults left out, fixed option order) and
  * parsing it gives the same structure. */
@@ -110,6 +110,7 @@ typedef struct quant_scheme {
     quant_store store;               /* scales; for f16 and bf16 the element type; F32 if none */
     quant_store table_store;         /* codebook entries */
     quant_codebook_mode mode;
+    int dim;                         /* weights that share a code: 1, 2 or 4 */
     bool channel_scale;              /* pcs: each channel is divided by its scale first */
     quant_activation activation;     /* everything above is of the weights */
 } quant_scheme;

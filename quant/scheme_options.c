@@ -44,6 +44,7 @@ void quant_scheme_defaults(quant_scheme *s)
     s->activation.asymmetric = false;
     s->activation.percentile = 100.0;
     s->mode = QUANT_MODE_KMEANS;
+    s->dim = 1;
     s->channel_scale = false;
 }
 
@@ -99,6 +100,20 @@ static bool write_asym(const quant_scheme *s, char *v, size_t n)
 {
     snprintf(v, n, "%s", "");
     return s->asymmetric || s->activation.asymmetric;
+}
+
+static bool read_dim(quant_scheme *s, const char *v)
+{
+    long n;
+    bool ok = quant_scheme_parse_int(v, 1, 4, &n) && n != 3;
+    s->dim = ok ? (int)n : s->dim;
+    return ok;
+}
+
+static bool write_dim(const quant_scheme *s, char *v, size_t n)
+{
+    snprintf(v, n, "%d", s->dim);
+    return s->dim != 1;
 }
 
 static bool read_pcs(quant_scheme *s, const char *v)
@@ -263,6 +278,8 @@ static const quant_scheme_option options[] = {
     {"mode", "how a table is found", "kmeans (default, the optimum), uniform, unique",
      CODEBOOK | W4A8,
      WORDS(mode_words, mode)},
+    {"dim", "a code names a vector of weights of a channel: b/dim bits a weight",
+     "1 (default), 2, 4", CODEBOOK, FUNCTIONS(dim)},
     {"pcs", "per-channel scale: channels divided by their max|w| share a table", "(no value)",
      CODEBOOK, FUNCTIONS(pcs)},
     {"act", "scale of activations: each token's own, or fixed by calibration",

@@ -114,18 +114,19 @@ quant_scheme draw_codebook(draw *d, const quant_shape *shape)
     char text[QUANT_SCHEME_TEXT * 2], share[24] = "tensor", axis[16] = "", store[16] = "";
     int stack = shape->rank == 3 ? (int)draw_int(d, 0, 1) : 0;
     int b = bits[draw_int(d, 0, 5)], lut = (int)draw_int(d, 0, 3);
+    int dim = 1 << draw_int(d, 0, 2) * draw_int(d, 0, 1);
     bool pcs = draw_int(d, 0, 3) == 0, groups = draw_int(d, 0, 2) != 0;
     if (groups) {
         snprintf(share, sizeof share, "group=%d", (int)draw_int(d, 1, 9));
     }
-    if (groups || pcs) {
+    if (groups || pcs || dim > 1) {
         snprintf(axis, sizeof axis, ",axis=%d", draw_axis(d, shape, stack));
     }
     if (pcs || lut == 3) {
         snprintf(store, sizeof store, ",store=%s", stores[draw_int(d, 0, 2)]);
     }
-    snprintf(text, sizeof text, "lut%d:%s%s,stack=%d,lut=%s%s%s", b, share, axis, stack,
-             stores[lut], pcs ? ",pcs" : "", store);
+    snprintf(text, sizeof text, "lut%d:%s%s,stack=%d,lut=%s%s%s,dim=%d", b, share, axis, stack,
+             stores[lut], pcs ? ",pcs" : "", store, dim);
     quant_scheme s;
     CU_ASSERT_EQUAL_FATAL(quant_scheme_parse(NULL, text, &s), QUANT_OK);
     return s;

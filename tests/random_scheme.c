@@ -58,8 +58,10 @@ static void dice_codebook(dice *d, unsigned kind, int rank, int stack,
                           char text[QUANT_SCHEME_TEXT])
 {
     static const char *const stores[] = {"f32", "f16", "bf16"};
-    bool pcs = rank - stack >= 2 && dice_roll(d, 3) == 0, int8 = dice_roll(d, 3) == 0;
-    dice_axes(d, kind + pcs, rank, stack, text);
+    bool axes = rank - stack >= 2, pcs = axes && dice_roll(d, 3) == 0, int8 = dice_roll(d, 3) == 0;
+    bool vectors = axes && dice_roll(d, 3) == 0;
+    dice_axes(d, kind + pcs + vectors, rank, stack, text);
+    append(text, "%s", !vectors ? "" : dice_roll(d, 2) ? ",dim=2" : ",dim=4");
     append(text, ",lut=%s", int8 ? "int8" : stores[dice_roll(d, 3)]);
     append(text, "%s", pcs ? ",pcs" : "");
     if (pcs || int8) {

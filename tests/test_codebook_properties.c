@@ -204,6 +204,7 @@ static void encoding_is_a_projection(void)
         s.table_store = QUANT_STORE_F16; /* of int8 another scale may fit the values no worse */
         s.store = QUANT_STORE_F32;       /* and max|w| of them is another channel scale */
         s.channel_scale = false;
+        s.dim = 1; /* of vectors there is no optimum to find again */
         quant_layout l;
         float *y = malloc(t.n * sizeof *y), *z = malloc(t.n * sizeof *z);
         uint8_t *p = encode_new(NULL, &s, &t.shape, t.w, &l, NULL), *q = NULL;

@@ -24,7 +24,7 @@ static const char driver[] =
     "#include <stdlib.h>\n"
     "int main(void)\n"
     "{\n"
-    "    int32_t head[9];\n"
+    "    int32_t head[10];\n"
     "    uint64_t dim[8], size[5], n;\n"
     "    while (fread(head, sizeof head, 1, stdin) == 1) {\n"
     "        bytes part[5];\n"
@@ -37,9 +37,9 @@ static const char driver[] =
     "            if (size[k] && fread((void *)part[k], size[k], 1, stdin) != 1) return 1;\n"
     "        }\n"
     "        n = 1;\n"
-    "        for (int d = 0; d < head[8]; d++) n *= dim[d];\n"
+    "        for (int d = 0; d < head[9]; d++) n *= dim[d];\n"
     "        float *w = malloc(n * 4 + 1);\n"
-    "        decode(q, dim, head[8], part, w);\n"
+    "        decode(q, dim, head[9], part, w);\n"
     "        fwrite(w, 4, n, stdout);\n"
     "        free(w);\n"
     "        for (int k = 0; k < 5; k++) free((void *)part[k]);\n"
@@ -84,9 +84,9 @@ static int store_number(quant_store s)
 static void put_case(quant_context *ctx, FILE *to, quant_bank *bank, const quant_packed_tensor *t)
 {
     const quant_scheme *s = &t->scheme;
-    int32_t head[9] = {"fil"[s->family], s->bits, "tcbg"[s->granularity], (int32_t)s->size, s->axis,
-                       s->stack, store_number(s->store), store_number(s->table_store),
-                       t->shape.rank};
+    int32_t head[10] = {"fil"[s->family], s->bits, "tcbg"[s->granularity], (int32_t)s->size,
+                       s->axis, s->stack, store_number(s->store), store_number(s->table_store),
+                       s->dim, t->shape.rank};
     fwrite(head, sizeof head, 1, to);
     fwrite(t->shape.dim, sizeof t->shape.dim, 1, to);
     for (int k = 0; k < PARTS; k++) {

@@ -37,7 +37,8 @@ bool quant_packed_part(const quant_scheme *scheme, const quant_shape *shape,
         part->shape.dim[0] = g->count;
     } else if (k == 3) {
         part->dtype = dtype_of(scheme->table_store);
-        part->shape = (quant_shape){2, {g->count >> scheme->bits, UINT64_C(1) << scheme->bits}};
+        uint64_t dim = (uint64_t)scheme->dim, entries = UINT64_C(1) << scheme->bits;
+        part->shape = (quant_shape){dim > 1 ? 3 : 2, {g->count / (entries * dim), entries, dim}};
     }
     return true;
 }
