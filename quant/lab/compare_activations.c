@@ -172,7 +172,7 @@ static quant_status multiply(lab_study *s, const lab_tensor *t, const lab_copy *
 
 /* ---- parts ---------------------------------------------------------------------------------- */
 
-static void add_parts(quant_output_parts *p, const double y[4])
+void lab_output_parts_add(quant_output_parts *p, const double y[4])
 {
     double weights = y[1] - y[0], activations = y[2] - y[0], e = y[3] - y[0];
     double cross = (e - weights) - activations;
@@ -237,8 +237,8 @@ quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const la
     if (status == QUANT_OK) {
         uint64_t n = matrices * own->inputs.count * both.view.rows;
         for (uint64_t i = 0; i < n; i++) {
-            add_parts(&row->parts, (double[4]){own->reference.y[i], weights_only->y[i],
-                                               stored.y[i], both.y[i]});
+            const double y[4] = {own->reference.y[i], weights_only->y[i], stored.y[i], both.y[i]};
+            lab_output_parts_add(&row->parts, y);
         }
         row->parts.inputs = c.rows * c.cols;
         row->parts.saturated = c.a.saturated;

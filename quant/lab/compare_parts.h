@@ -100,6 +100,8 @@ void lab_inputs_quantize_free(quant_context *ctx, uint64_t matrices, lab_inputs 
 quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const lab_copy *copy,
                                      const lab_own *own, const lab_outputs *weights_only,
                                      quant_compare_row *row);
+/* y: W x, W^ x, W x^, W^ x^. */
+void lab_output_parts_add(quant_output_parts *parts, const double y[4]);
 void lab_output_parts_pool(quant_output_parts *sum, const quant_output_parts *more);
 
 /* What a tensor does inside a triple, beside its own row: the outputs of its reference, then those

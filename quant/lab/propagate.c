@@ -21,7 +21,8 @@ typedef struct work {
 
 static lab_pick pick_of(const work *w, const quant_propagate_column *c)
 {
-    return (lab_pick){&c->scheme, w->options->recipe, w->options->select, w->options->user};
+    const quant_propagate_options *o = w->options;
+    return (lab_pick){&c->scheme, o->recipe, o->select, o->user, o->grid, o->grid_user};
 }
 
 static bool is_rounded(const work *w)
@@ -71,6 +72,21 @@ static quant_status new_routing(work *w, quant_propagate_column *c)
     return QUANT_OK;
 }
 
+static quant_status new_sides(work *w, quant_propagate_column *c)
+{
+    const lab_pick pick = pick_of(w, c);
+    size_t depths = (size_t)w->result->depths;
+    if (!lab_has_activations(&pick, quant_model_bank(w->model))) {
+        return QUANT_OK;
+    }
+    c->sides = quant_alloc(w->ctx, depths, sizeof *c->sides);
+    for (size_t d = 0; c->sides && d < depths; d++) {
+        c->sides[d] = (quant_output_parts){.n = 0};
+    }
+    w->progress->total += LAB_SIDES_WORK * quant_model_sizes_of(w->model)->layers * w->tokens->n;
+    return c->sides ? QUANT_OK : QUANT_ENOMEM;
+}
+
 static quant_status new_column(work *w, quant_propagate_column *c, size_t index)
 {
     quant_propagate_result *r = w->result;
@@ -94,6 +110,7 @@ static quant_status new_column(work *w, quant_propagate_column *c, size_t index)
         c->ledger.terms[i] = (quant_ledger_terms){.n = 0};
     }
     QUANT_TRY(new_routing(w, c));
+    QUANT_TRY(new_sides(w, c));
     for (uint64_t d = 0; c->arithmetic && d < r->depths; d++) {
         c->arithmetic[d] = (quant_arithmetic_terms){.n = 0};
     }
@@ -109,6 +126,7 @@ static void free_column(quant_context *ctx, const quant_propagate_result *r,
     quant_release(ctx, c->routing.terms, routing_terms(&c->routing), sizeof *c->routing.terms);
     quant_release(ctx, c->routing.expert, routing_experts(&c->routing), sizeof *c->routing.expert);
     quant_release(ctx, c->arithmetic, (size_t)r->depths, sizeof *c->arithmetic);
+    quant_release(ctx, c->sides, (size_t)r->depths, sizeof *c->sides);
     quant_release(ctx, c->whiteness, (size_t)r->depths, sizeof *c->whiteness);
     quant_release(ctx, c->isolated, c->isolated_room, sizeof *c->isolated);
 }
@@ -179,6 +197,10 @@ static quant_status run_values(const work *w, lab_recorder *r, const quant_token
         [LAB_FROZEN_INJECTED] = {.scheme = lab_pick_scheme, .user = pick, .follows = true,
                                  .leader = LAB_CLEAN, .routed = true, .router = LAB_CLEAN}};
     v[r->values - 1] = (quant_forward_variant){.follows = true, .leader = LAB_BOTH};
+    for (size_t i = 0; i < r->values; i++) {
+        v[i].grid = pick->grid;
+        v[i].grid_user = pick->grid_user;
+    }
     const quant_forward_options o = {.compute = w->options->compute,
                                      .stages = lab_recorder_stages(r), .visit = lab_recorder_visit,
                                      .user = r};
@@ -202,6 +224,15 @@ static void compare_logits(const work *w, const lab_recorder *r, const quant_tok
     }
 }
 
+static quant_status run_sides(const work *w, quant_propagate_column *c, const quant_tokens *tokens,
+                              lab_pick *pick)
+{
+    const lab_sides in = {.ctx = w->ctx, .model = w->model, .tokens = tokens, .pick = pick,
+                          .compute = w->options->compute, .progress = w->progress, .what = c->text,
+                          .parts = c->sides};
+    return c->sides ? lab_sides_run(&in) : QUANT_OK;
+}
+
 /* Sequences [first, first + some). */
 static quant_status run_batch(const work *w, quant_propagate_column *c, size_t first, size_t some)
 {
@@ -223,7 +254,7 @@ static quant_status run_batch(const work *w, quant_propagate_column *c, size_t f
         compare_logits(w, &r, &tokens, c, first * s);
     }
     lab_recorder_end(&r, is_rounded(w));
-    return status;
+    return status == QUANT_OK ? run_sides(w, c, &tokens, &pick) : status;
 }
 
 static void count_tensors(const work *w, quant_propagate_column *c)

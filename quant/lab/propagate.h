@@ -24,6 +24,7 @@
 #define QUANT_LAB_PROPAGATE_H
 
 #include "quant/bank/packed.h"
+#include "quant/lab/compare.h"
 #include "quant/lab/jacobian.h"
 #include "quant/lab/recipe.h"
 #include "quant/lab/routing.h"
@@ -261,16 +262,23 @@ typedef struct quant_propagate_options {
     quant_isolate isolate;
     bool whiteness;                /* test the weights' error */
     bool jacobians;                /* of every layer at the clean stream */
+    quant_grid_fn *grid;           /* of static activations, see quant_forward_variant */
+    void *grid_user;
     quant_progress_fn *progress;   /* NULL: none; done and total count layers of sequences */
     void *progress_user;
 } quant_propagate_options;
 
+/* With quantized activations the injected error of a layer, f(W',x') - f(W,x) on clean input x, has
+ * two sides and a cross term: weights f(W',x) - f(W,x), activations f(W,x') - f(W,x), where x' are
+ * the inputs of the layer's matrices as they are quantized. */
 typedef struct quant_propagate_column {
     quant_scheme scheme;           /* all zero for a recipe */
     char text[QUANT_SCHEME_TEXT];
     uint64_t quantized, kept;      /* tensors */
     quant_ledger ledger;
     quant_arithmetic_terms *arithmetic; /* [depths], at STREAM and, last, LOGITS; NULL with f32 */
+    quant_output_parts *sides;     /* [depths] of the stream, n = 0 where there is no layer; NULL:
+                                      the scheme leaves activations in float */
     quant_logits_row *rows;        /* [n][s]: unquantized against quantized, same arithmetic */
     quant_logits_summary logits;
     quant_routing routing;         /* without experts: all zero */

@@ -89,6 +89,8 @@ typedef struct lab_pick {
     const quant_recipe *recipe; /* not NULL: each tensor by its rule, scheme is not read */
     bool (*select)(void *user, const quant_tensor *t); /* NULL: all */
     void *user;
+    quant_grid_fn *grid;        /* of static activations */
+    void *grid_user;
 } lab_pick;
 /* The scheme, when the tensor is selected, has values to encode and fits. */
 const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
@@ -96,6 +98,23 @@ const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
  * decoded. */
 quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
                            const float *w, float *copy);
+
+/* Whether a scheme that is picked quantizes activations. */
+bool lab_has_activations(const lab_pick *pick, const quant_bank *bank);
+
+typedef struct lab_sides {
+    quant_context *ctx;
+    quant_model *model;
+    const quant_tokens *tokens;
+    lab_pick *pick;
+    quant_compute compute;
+    lab_progress *progress;
+    const char *what;
+    quant_output_parts *parts; /* [depths]; added to those of layers */
+} lab_sides;
+/* Four values of every layer on clean input. */
+quant_status lab_sides_run(const lab_sides *in);
+enum { LAB_SIDES_WORK = 4 };
 
 typedef struct lab_isolate {
     quant_context *ctx;

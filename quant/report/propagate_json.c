@@ -275,6 +275,7 @@ static void put_column(quant_json_writer *w, const quant_propagate_report *repor
     if (c->isolated) {
         put_isolated(w, c);
     }
+    propagate_put_sides(w, c);
     if (c->routing.experts > 0) {
         propagate_put_routing(w, report, c);
     }

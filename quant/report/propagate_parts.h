@@ -23,6 +23,10 @@ bool propagate_has_kinds(const quant_model *model);
 void propagate_put_logits(quant_json_writer *w, const char *key, const quant_logits_summary *s,
                           const quant_logits_row *rows, const quant_propagate_result *r);
 
+/* What layers inject, by weights and by activations; put nothing without c->sides. */
+quant_status propagate_print_sides(quant_context *ctx, const quant_propagate_column *c, FILE *to);
+void propagate_put_sides(quant_json_writer *w, const quant_propagate_column *c);
+
 /* Routes: only with experts. */
 quant_status propagate_print_routing(quant_context *ctx, const quant_propagate_report *report,
                                      const quant_propagate_column *c, FILE *to);

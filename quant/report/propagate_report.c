@@ -330,6 +330,9 @@ static quant_status print_column(quant_context *ctx, const quant_propagate_repor
     fprintf(to, "\n%s: %" PRIu64 " tensors quantized, %" PRIu64 " kept\n", c->text, c->quantized,
             c->kept);
     QUANT_TRY(print_stream(ctx, c, to));
+    if (c->sides) {
+        QUANT_TRY(propagate_print_sides(ctx, c, to));
+    }
     QUANT_TRY(print_inside(ctx, report, c, to));
     QUANT_TRY(print_growth(ctx, c, to));
     if (c->arithmetic) {
