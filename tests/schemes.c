@@ -15,7 +15,9 @@ const char *const scheme_variants[] = {
     "dim=2", "dim=4", "dim=2,lut=int8",
     "dim=4,pcs,axis=1", "pcs,mode=uniform", "pcs,axis=1", "mode=uniform", "mode=kmeans",
     "mode=unique" /* refused with many distinct values, see test_predict.c */, "stack=0",
-    "act=token", "act=static", "obs=minmax" /* others need act=static, see test_scheme.c */};
+    "act=token", "act=static", "act=static,obs=mse", "asym,act=static,obs=percentile:99.9",
+    "act=static,obs=entropy", "act=static,obs=ema",
+    "obs=minmax" /* others need act=static, see test_scheme.c */};
 const int scheme_variant_count = sizeof scheme_variants / sizeof *scheme_variants;
 
 char schemes[MAX_SCHEMES][QUANT_SCHEME_TEXT];

@@ -18,6 +18,11 @@
  *     cos(angle) = prod 1/sqrt(1 + r_k^2),     growth = 2 sin(angle/2),
  * which is sqrt(sum r_k^2) while small.
  *
+ * With activations the erroneous chain multiplies with x as it is coded, by each vector's own
+ * range or on a grid that an observer fitted to the clean vectors of that layer. What that adds to
+ * delta_k in quadrature is the relative error of the codes, predicted from histogram and scale: a
+ * random W stretches the rounding error of x as it stretches x.
+ *
  * Scatter: the final error has SIZE random components, so its square scatters by sqrt(2/SIZE) =
  * 0.16 for one start and 0.032 over all; the stretch of a carried error by 2 g/sqrt(SIZE) <= 0.022
  * a layer: 0.11 after 24, 0.06 on average over the injections. Together 0.07 of a square, should
@@ -32,17 +37,40 @@ static int chain_is_off(double measured, double modelled)
 
 typedef struct chain {
     float clean[LAYERS][SIZE * SIZE], copy[LAYERS][SIZE * SIZE];
-    double delta[LAYERS];
+    double delta[LAYERS];                /* of the weights */
+    quant_activation how;
+    quant_activation_grid grid[LAYERS];
+    double coded[LAYERS];                /* of the activations; 0: they are left as they are */
 } chain;
 
-/* y = normalize(x + g W x); returns g |W x| / |x + g W x|. */
-static double step(const float *w, double g, const double *x, double *y)
+/* x as the codes of layer k have it. */
+static void code_inputs(const chain *c, int k, double *x)
+{
+    float v[SIZE], scale[1];
+    int8_t code[SIZE], zero[1];
+    quant_activation_codes a = {code, scale, zero, 0};
+    if (c->how.kind == QUANT_ACTIVATION_FLOAT) {
+        return;
+    }
+    for (int i = 0; i < SIZE; i++) {
+        v[i] = (float)x[i];
+    }
+    bool fixed = c->how.kind == QUANT_ACTIVATION_STATIC;
+    CHECK_OK(NULL, quant_activation_encode(NULL, &c->how, fixed ? &c->grid[k] : NULL, v, 1, SIZE,
+                                           &a));
+    for (int i = 0; i < SIZE; i++) {
+        x[i] = (double)scale[0] * (code[i] - zero[0]);
+    }
+}
+
+/* y = normalize(x + g W v), v being x or its codes; returns g |W v| / |x + g W v|. */
+static double step(const float *w, double g, const double *x, const double *v, double *y)
 {
     double update = 0, norm = 0;
     for (int i = 0; i < SIZE; i++) {
         double sum = 0;
         for (int j = 0; j < SIZE; j++) {
-            sum += (double)w[i * SIZE + j] * x[j];
+            sum += (double)w[i * SIZE + j] * v[j];
         }
         update += g * sum * g * sum;
         y[i] = x[i] + g * sum;
@@ -54,6 +82,63 @@ static double step(const float *w, double g, const double *x, double *y)
     return sqrt(update / norm);
 }
 
+static void start_at(const quant_random *r, int s, double *x)
+{
+    double norm = 0;
+    for (int i = 0; i < SIZE; i++) {
+        x[i] = quant_random_normal(r, (uint64_t)(s * SIZE + i));
+        norm += x[i] * x[i];
+    }
+    for (int i = 0; i < SIZE; i++) {
+        x[i] /= sqrt(norm);
+    }
+}
+
+/* Predicted error of coding rows x[STARTS][SIZE], all that layer k of the clean chain sees. */
+static double predict_codes(chain *c, int k, const float *x)
+{
+    const quant_shape shape = {2, {STARTS, SIZE}};
+    if (c->how.kind == QUANT_ACTIVATION_STATIC) {
+        quant_observer *o;
+        CHECK_OK(NULL, quant_observer_new(NULL, SIZE, false, 1, &o));
+        CHECK_OK(NULL, quant_observer_add(NULL, o, 0, x, STARTS));
+        CHECK_OK(NULL, quant_observer_fit(NULL, o, 0, &c->how, &c->grid[k]));
+        quant_activation_error e = quant_observer_predict(o, 0, &c->grid[k]);
+        quant_observer_free(NULL, o);
+        return sqrt((e.rounding2 + e.clipping2) / e.energy2);
+    }
+    quant_scheme s;
+    quant_statistics *statistics;
+    CHECK_OK(NULL, quant_scheme_parse(NULL, c->how.asymmetric ? "int8:channel,asym"
+                                                              : "int8:channel", &s));
+    CHECK_OK(NULL, quant_statistics_new(NULL, &s, &shape, x, &statistics));
+    double predicted = quant_predict(statistics);
+    quant_statistics_free(NULL, statistics);
+    return predicted;
+}
+
+/* The clean chain alone: grids, and what they will cost. */
+static void calibrate(chain *c, double g)
+{
+    static double x[STARTS][SIZE];
+    float seen[STARTS * SIZE];
+    double y[SIZE];
+    quant_random r = quant_random_stream(test_seed(), "start");
+    for (int s = 0; s < STARTS; s++) {
+        start_at(&r, s, x[s]);
+    }
+    for (int k = 0; k < LAYERS; k++) {
+        for (int i = 0; i < STARTS * SIZE; i++) {
+            seen[i] = (float)x[i / SIZE][i % SIZE];
+        }
+        c->coded[k] = c->how.kind == QUANT_ACTIVATION_FLOAT ? 0 : predict_codes(c, k, seen);
+        for (int s = 0; s < STARTS; s++) {
+            step(c->clean[k], g, x[s], x[s], y);
+            memcpy(x[s], y, sizeof y);
+        }
+    }
+}
+
 /* Growth over the chain, RMS over the starts: [0] measured, [1] modelled, [2] and [3] modelled with
  * deltas that are wrong by 1.5 either way. */
 static void drive(const chain *c, double g, double growth[4])
@@ -62,17 +147,15 @@ static void drive(const chain *c, double g, double growth[4])
     quant_random r = quant_random_stream(test_seed(), "start");
     double squares[4] = {0};
     for (int s = 0; s < STARTS; s++) {
-        double x[2][SIZE], y[2][SIZE], cosine[4] = {1, 1, 1, 1}, norm = 0;
-        for (int i = 0; i < SIZE; i++) {
-            x[0][i] = quant_random_normal(&r, (uint64_t)(s * SIZE + i));
-            norm += x[0][i] * x[0][i];
-        }
-        for (int i = 0; i < SIZE; i++) {
-            x[1][i] = x[0][i] /= sqrt(norm);
-        }
+        double x[2][SIZE], y[2][SIZE], v[SIZE], cosine[4] = {1, 1, 1, 1};
+        start_at(&r, s, x[0]);
+        memcpy(x[1], x[0], sizeof x[1]);
         for (int k = 0; k < LAYERS; k++) {
-            double turn = c->delta[k] * step(c->clean[k], g, x[0], y[0]);
-            step(c->copy[k], g, x[1], y[1]);
+            double delta = hypot(c->delta[k], c->coded[k]);
+            double turn = delta * step(c->clean[k], g, x[0], x[0], y[0]);
+            memcpy(v, x[1], sizeof v);
+            code_inputs(c, k, v);
+            step(c->copy[k], g, x[1], v, y[1]);
             memcpy(x, y, sizeof x);
             for (int m = 1; m < 4; m++) {
                 cosine[m] /= sqrt(1 + wrong[m] * turn * wrong[m] * turn);
@@ -120,6 +203,10 @@ static void errors_grow_along_a_chain_as_predicted(void)
             square += result[1] * result[1];
         }
         double g = fmin(0.1, 0.3 / sqrt(square)); /* growth near 0.3, where it still convicts */
+        quant_scheme scheme;
+        CHECK_OK(NULL, quant_scheme_parse(NULL, schemes[s], &scheme));
+        c.how = scheme.activation;
+        calibrate(&c, g);
         drive(&c, g, growth);
         double ratio = fmax(growth[0] / growth[1], growth[1] / growth[0]);
         worst = ratio > worst ? ratio : worst;
