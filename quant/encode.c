@@ -291,7 +291,7 @@ static quant_status check_importance(const quant_job *job)
     if (!v) {
         return QUANT_OK;
     }
-    if (job->scheme.family != QUANT_FAMILY_CODEBOOK || job->scheme.mode != QUANT_MODE_KMEANS) {
+    if (!quant_scheme_takes_importance(&job->scheme)) {
         return quant_fail(job->ctx, QUANT_EINVAL,
                           "importance: expected a codebook scheme of mode=kmeans, found another");
     }

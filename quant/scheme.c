@@ -291,6 +291,11 @@ const char *quant_scheme_example(int i)
     return i >= 0 && i < (int)SCHEMES ? schemes[i].example : NULL;
 }
 
+bool quant_scheme_takes_importance(const quant_scheme *s)
+{
+    return s->family == QUANT_FAMILY_CODEBOOK && s->mode == QUANT_MODE_KMEANS;
+}
+
 const char *quant_scheme_default_list(void)
 {
     return "bf16;int8:tensor;int8:channel;int4:block=32;lut4:group=32;lut3:group=32;lut2:group=32";

@@ -141,6 +141,9 @@ quant_scheme quant_scheme_weights(const quant_scheme *scheme);
  * nothing changed, when there is nothing to widen. */
 bool quant_scheme_widen(quant_scheme *scheme);
 
+/* Whether quant_encode_with can use importance: codebooks of mode=kmeans. */
+bool quant_scheme_takes_importance(const quant_scheme *scheme);
+
 /* The schemes that `quant compare` tries by default, separated by ';'. */
 const char *quant_scheme_default_list(void);
 

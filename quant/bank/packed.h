@@ -22,6 +22,8 @@ typedef struct quant_pack_item {
     size_t tensor;         /* index in the bank */
     bool keep;             /* store unchanged; scheme unused */
     quant_scheme scheme;   /* after writing: the one that was used */
+    quant_bank *importance; /* checked by quant_importance_check; NULL, or unused where the scheme
+                              takes none */
     bool escalated;        /* set by writing: store (lut for codebooks) had to become f32 */
 } quant_pack_item;
 

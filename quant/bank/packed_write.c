@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "quant/bank/importance.h"
 #include "quant/bank/packed_parts.h"
 #include "quant/internal.h"
 #include "quant/scheme_options.h"
@@ -27,6 +28,8 @@ typedef struct pack {
     size_t text_room, text_used;
     float *w;                           /* the largest tensor that is quantized */
     size_t w_room;
+    float *importance;                  /* the largest that has importance */
+    size_t importance_room;
     unsigned char *packed;              /* the largest of its encodings */
     size_t packed_room;
     quant_safetensors_writer *writer;
@@ -64,6 +67,9 @@ static quant_status check_item(pack *p, size_t k)
         return quant_packed_blame(p->ctx, s, t->name);
     }
     p->w_room = t->elements > p->w_room ? (size_t)t->elements : p->w_room;
+    if (item->importance) {
+        p->importance_room = p->w_room;
+    }
     return QUANT_OK;
 }
 
@@ -77,6 +83,20 @@ static bool may_overflow(const quant_scheme *s, float absmax)
            (store == QUANT_STORE_BF16 && absmax >= 0x1.fep127f);
 }
 
+/* The values are in w. */
+static quant_status encode_item(pack *p, size_t k, void *packed, size_t bytes)
+{
+    const quant_pack_item *item = &p->items[k];
+    const quant_tensor *t = tensor_of(p, k);
+    quant_encode_options options = {.importance = NULL};
+    bool found = false;
+    if (item->importance && quant_scheme_takes_importance(&item->scheme)) {
+        QUANT_TRY(quant_importance_read(p->ctx, item->importance, t, p->importance, &found));
+        options.importance = found ? p->importance : NULL;
+    }
+    return quant_encode_with(p->ctx, &item->scheme, &t->shape, p->w, packed, bytes, &options);
+}
+
 /* Encode into a throw-away buffer; on QUANT_ESCALE choose the wider type. */
 static quant_status try_item(pack *p, size_t k)
 {
@@ -87,7 +107,7 @@ static quant_status try_item(pack *p, size_t k)
     if (!packed) {
         return QUANT_ENOMEM;
     }
-    quant_status s = quant_encode(p->ctx, &item->scheme, shape, p->w, packed, bytes, NULL);
+    quant_status s = encode_item(p, k, packed, bytes);
     quant_release(p->ctx, packed, bytes, 1);
     if (s != QUANT_ESCALE || !quant_scheme_widen(&item->scheme)) {
         return s;
@@ -124,7 +144,8 @@ static quant_status first_pass(pack *p)
         QUANT_TRY(check_item(p, k));
     }
     p->w = quant_alloc(p->ctx, p->w_room, sizeof *p->w);
-    if (!p->w) {
+    p->importance = quant_alloc(p->ctx, p->importance_room, sizeof *p->importance);
+    if (!p->w || !p->importance) {
         return QUANT_ENOMEM;
     }
     for (size_t k = 0; k < p->count; k++) {
@@ -213,8 +234,7 @@ static quant_status write_item(pack *p, size_t k)
         return quant_packed_copy(p->ctx, p->bank, item->tensor, p->writer, p->parts[k][0]);
     }
     QUANT_TRY(quant_bank_read_f32(p->ctx, p->bank, item->tensor, 0, t->elements, p->w));
-    QUANT_TRY(quant_encode(p->ctx, &item->scheme, &t->shape, p->w, p->packed, p->layouts[k].bytes,
-                           NULL));
+    QUANT_TRY(encode_item(p, k, p->packed, p->layouts[k].bytes));
     for (int i = 0; i < QUANT_PARTS; i++) {
         quant_part part;
         if (quant_packed_part(&item->scheme, &t->shape, &p->layouts[k], i, &part)) {
@@ -271,6 +291,7 @@ quant_status quant_pack_write(quant_context *ctx, quant_bank *bank, quant_pack_i
     quant_safetensors_discard(ctx, p.writer);
     quant_release(ctx, p.packed, p.packed_room, 1);
     quant_release(ctx, p.w, p.w_room, sizeof *p.w);
+    quant_release(ctx, p.importance, p.importance_room, sizeof *p.importance);
     quant_release(ctx, p.text, p.text_room, 1);
     quant_release(ctx, p.pairs, 2 * count + 1, sizeof *p.pairs);
     quant_release(ctx, p.out, count, QUANT_PARTS * sizeof *p.out);

@@ -33,6 +33,11 @@ quant_status cli_may_write(quant_context *ctx, const cli_args *args);
 /* The recipe of --scheme or --recipe, exactly one of which is expected. */
 quant_status cli_one_recipe(quant_context *ctx, const cli_args *args, quant_recipe **recipe);
 
+/* The bank of --importance, checked against `bank`; NULL when the option was not given. Messages
+ * begin with its file. */
+quant_status cli_open_importance(quant_context *ctx, const cli_args *args, const quant_bank *bank,
+                                 quant_bank **importance);
+
 /* "A;B" with blanks around each allowed, all different. *schemes[*count] is the caller's to
  * release, after failure too. */
 quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_scheme **schemes,

@@ -48,6 +48,14 @@ static quant_status check_together(quant_context *ctx, const cli_args *args)
         return quant_fail(ctx, QUANT_EINVAL, "--against: expected one BANK, found %zu",
                           args->operands);
     }
+    if (text[OPT_IMPORTANCE] && (text[OPT_AGAINST] || text[OPT_PREDICT])) {
+        return quant_fail(ctx, QUANT_EINVAL, "--importance: expected neither --against nor "
+                          "--predict, which know nothing of it, found one");
+    }
+    if (text[OPT_IMPORTANCE] && args->operands != 1) {
+        return quant_fail(ctx, QUANT_EINVAL, "--importance: expected one BANK, found %zu",
+                          args->operands);
+    }
     if (args->number[OPT_PROBE] > 65536) {
         return quant_fail(ctx, QUANT_EINVAL, "--probe: expected at most 65536, found %s",
                           text[OPT_PROBE]);
@@ -136,6 +144,7 @@ void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *ru
     }
     quant_bank_close(ctx, run->inputs);
     quant_bank_close(ctx, run->other);
+    quant_bank_close(ctx, run->importance);
     quant_recipe_free(ctx, run->recipe);
     quant_release(ctx, run->schemes, run->options.scheme_count, sizeof *run->schemes);
     quant_release(ctx, run->verdicts, run->verdict_count, sizeof *run->verdicts);

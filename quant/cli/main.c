@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "quant/bank/importance.h"
 #include "quant/cli/cli.h"
 #include "quant/internal.h"
 #include "quant/quant.h"
@@ -57,6 +58,18 @@ quant_status cli_may_write(quant_context *ctx, const cli_args *args)
         return quant_fail(ctx, QUANT_EIO, "%s: exists, expected a new file or --force", path);
     }
     return QUANT_OK;
+}
+
+quant_status cli_open_importance(quant_context *ctx, const cli_args *args, const quant_bank *bank,
+                                 quant_bank **importance)
+{
+    const char *path = args->text[OPT_IMPORTANCE];
+    if (!path) {
+        return QUANT_OK;
+    }
+    QUANT_TRY(quant_bank_open(ctx, path, importance));
+    quant_status s = quant_importance_check(ctx, *importance, bank);
+    return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(ctx, s, path);
 }
 
 quant_status cli_one_recipe(quant_context *ctx, const cli_args *args, quant_recipe **recipe)

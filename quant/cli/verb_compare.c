@@ -18,6 +18,8 @@ static quant_status measure(quant_context *ctx, const cli_args *args, compare_ru
         return quant_fail(ctx, QUANT_EINVAL, "%s: expected a plain bank to measure %s against, "
                           "found a packed one", args->operand[i], args->text[OPT_AGAINST]);
     }
+    QUANT_TRY(cli_open_importance(ctx, args, b->bank, &run->importance));
+    run->options.importance = run->importance;
     quant_progress_begin(&progress, stderr, args->text[OPT_QUIET] != NULL);
     run->options.progress = quant_progress_step;
     run->options.user = &progress;
@@ -140,7 +142,8 @@ static quant_status print(quant_context *ctx, const cli_args *args, const compar
         .metric_of_output = metric && strncmp(metric, "output.", 7) == 0,
         .verbose = args->text[OPT_VERBOSE] != NULL,
         .with_outputs = run->options.probe > 0 || run->options.inputs,
-        .with_predicted = run->options.predict, .timing = args->text[OPT_TIMING] != NULL,
+        .with_predicted = run->options.predict, .with_importance = run->importance != NULL,
+        .timing = args->text[OPT_TIMING] != NULL,
         .seconds = seconds, .threads = quant_context_threads(ctx), .isa = quant_isa()};
     switch (args->number[OPT_FORMAT]) {
     case CLI_JSON:

@@ -13,6 +13,7 @@ typedef struct encoding {
     quant_bank *bank;
     quant_pack_item *items; /* one per tensor, file order */
     size_t count;
+    quant_bank *importance; /* NULL: none was given */
     size_t unfit, bad;      /* kept because the scheme does not fit, or not finite */
 } encoding;
 
@@ -39,11 +40,13 @@ static const quant_scheme *choose_one(quant_context *ctx, const cli_args *args,
 static quant_status choose(quant_context *ctx, const cli_args *args, const quant_recipe *recipe,
                            encoding *e)
 {
-    size_t chosen = 0;
+    size_t chosen = 0, weighed = 0;
     for (size_t i = 0; i < e->count; i++) {
         const quant_scheme *scheme = choose_one(ctx, args, recipe, e, i);
-        e->items[i] = (quant_pack_item){.tensor = i, .keep = scheme == NULL};
+        e->items[i] = (quant_pack_item){.tensor = i, .keep = scheme == NULL,
+                                        .importance = e->importance};
         if (scheme) {
+            weighed += quant_scheme_takes_importance(scheme);
             const quant_shape *shape = &quant_bank_tensor(e->bank, i)->shape;
             e->items[i].scheme = quant_scheme_for_shape(scheme, shape);
             chosen++;
@@ -53,6 +56,10 @@ static quant_status choose(quant_context *ctx, const cli_args *args, const quant
         return quant_fail(ctx, QUANT_EUNSUPPORTED, "%s: expected a tensor to quantize, found none "
                           "among %zu (1-D, integer, unmatched and unfit tensors are kept)",
                           args->operand[0], e->count);
+    }
+    if (e->importance && weighed == 0) {
+        return quant_fail(ctx, QUANT_EINVAL, "--importance: expected a codebook scheme of "
+                          "mode=kmeans for some tensor, found none");
     }
     return QUANT_OK;
 }
@@ -135,6 +142,7 @@ static quant_status encode(quant_context *ctx, const cli_args *args, const quant
     e.count = quant_bank_count(e.bank);
     e.items = quant_alloc(ctx, e.count, sizeof *e.items);
     quant_status s = e.items ? may_encode(ctx, args, e.bank) : QUANT_ENOMEM;
+    s = s == QUANT_OK ? cli_open_importance(ctx, args, e.bank, &e.importance) : s;
     if (s == QUANT_OK) {
         s = choose(ctx, args, recipe, &e);
     }
@@ -145,6 +153,7 @@ static quant_status encode(quant_context *ctx, const cli_args *args, const quant
         print_result(args, &e);
     }
     quant_release(ctx, e.items, e.count, sizeof *e.items);
+    quant_bank_close(ctx, e.importance);
     quant_bank_close(ctx, e.bank);
     return s;
 }

@@ -49,6 +49,7 @@ typedef struct quant_compare_options {
     int probe;                    /* K seeded unit-norm inputs per matrix; 0: no outputs */
     quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name,
                                      or one npy whose last axis is `in`; NULL: none */
+    quant_bank *importance;       /* quant_importance_check passed; NULL: none */
     uint64_t seed;
     bool predict;                 /* fill `predicted` */
     quant_progress_fn *progress;  /* NULL allowed */
@@ -70,6 +71,8 @@ typedef struct quant_compare_row {
     uint64_t stored_bytes;
     double bits_per_weight;
     double predicted;            /* relative error from statistics; NaN unless asked */
+    double weighted_err2;        /* sum of importance times squared error, and times w^2; NaN */
+    double weighted_ref2;        /* when the tensor has no importance */
     quant_output_fidelity output; /* pairs = 0 unless probe or inputs; of the weights' scheme, and
                                      of its activations where it has some */
     quant_output_parts parts;
@@ -109,6 +112,7 @@ typedef struct quant_compare_summary {
     quant_output_fidelity output;
     quant_output_parts parts;
     double predicted;            /* pooled; NaN unless asked */
+    double weighted_err2, weighted_ref2; /* over the rows that have importance */
     uint64_t stored_bytes;       /* of quantized tensors, no container */
     double bits_per_weight;
     uint64_t bank_bytes;         /* stored_bytes + bytes of kept tensors as they are */
@@ -123,7 +127,11 @@ typedef struct quant_compare_result {
     quant_compare_summary *summary;  size_t summary_count; /* one per scheme */
 } quant_compare_result;
 
-/* Run. One tensor's values in memory at a time, decoded copies in pieces. Refused tensors do not
+/* sqrt(err2 / ref2): 0 without error, infinite when only ref2 is 0, NaN without importance. */
+double quant_weighted_relative_error(double err2, double ref2);
+
+/* Run. With importance, schemes that can use it do, and all are measured by it too. One tensor's
+ * values in memory at a time, decoded copies in pieces. Refused tensors do not
  * make it fail. Same bytes for any thread count. Free with quant_compare_free.
  *
  * Outputs: a tensor is [out, in] with all axes after the first flattened; with stack=N its first

@@ -62,6 +62,7 @@ typedef struct lab_tensor {
     size_t index;
     const quant_tensor *info;
     float *w;
+    float *importance;       /* NULL: none */
 } lab_tensor;
 
 /* A copy that can be read span by span: a packed buffer with its scheme, a tensor of another
@@ -79,6 +80,12 @@ typedef struct lab_copy {
  * none). An exact copy has no fidelity to measure. */
 quant_status lab_stream(lab_study *s, const lab_tensor *t, const lab_copy *copy, quant_fidelity *f,
                         lab_outputs *const sinks[2]);
+/* compare_importance.c: the importance of a tensor, freed by the second; sums of a copy. */
+quant_status lab_importance_load(lab_study *s, lab_tensor *t);
+void lab_importance_free(lab_study *s, lab_tensor *t);
+quant_status lab_importance_measure(lab_study *s, const lab_tensor *t, const lab_copy *copy,
+                                    quant_compare_row *row);
+
 bool lab_is_wide(const lab_tensor *t); /* stored as F64: measured against that */
 
 /* Reference outputs of one tensor by itself, kept while columns agree on the stack. */

@@ -180,6 +180,8 @@ static void add_row(quant_compare_summary *sum, const quant_compare_row *row)
     pool_predicted(sum, row->predicted, row->weight.ref2);
     pool_worst(sum, quant_cosine(&row->weight), row->name);
     quant_fidelity_add(&sum->weight, &row->weight);
+    sum->weighted_err2 += isnan(row->weighted_err2) ? 0 : row->weighted_err2;
+    sum->weighted_ref2 += isnan(row->weighted_ref2) ? 0 : row->weighted_ref2;
     lab_output_pool(&sum->output, &row->output);
     lab_output_parts_pool(&sum->parts, &row->parts);
     sum->tensors++;
@@ -215,6 +217,8 @@ void quant_compare_summary_add(quant_compare_summary *sum, const quant_compare_s
         pool_worst(sum, more->cosine_worst, more->tensor_worst);
     }
     quant_fidelity_add(&sum->weight, &more->weight);
+    sum->weighted_err2 += more->weighted_err2;
+    sum->weighted_ref2 += more->weighted_ref2;
     lab_output_pool(&sum->output, &more->output);
     lab_output_parts_pool(&sum->parts, &more->parts);
     sum->tensors += more->tensors;

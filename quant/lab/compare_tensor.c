@@ -53,8 +53,10 @@ static quant_status encode_once(lab_study *s, const lab_tensor *t, lab_copy *cop
     copy->bytes = layout.bytes;
     row->stored_bytes = layout.stored_bytes;
     row->bits_per_weight = layout.bits_per_weight;
-    quant_status status = quant_encode(s->ctx, &copy->scheme, &t->info->shape, t->w, copy->packed,
-                                       layout.bytes, &row->info);
+    bool weigh = t->importance && quant_scheme_takes_importance(&copy->scheme);
+    quant_encode_options options = {weigh ? t->importance : NULL, &row->info};
+    quant_status status = quant_encode_with(s->ctx, &copy->scheme, &t->info->shape, t->w,
+                                            copy->packed, layout.bytes, &options);
     if (status != QUANT_OK) {
         lab_copy_free(s, copy);
     }
@@ -88,7 +90,7 @@ static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_s
     quant_scheme_print(&copy->scheme, cell->row.scheme_text);
     cell->row.activations = copy->scheme.activation.kind;
     cell->row.foldable = lab_is_foldable(&copy->scheme, &t->info->shape);
-    return QUANT_OK;
+    return lab_importance_measure(s, t, copy, &cell->row);
 }
 
 static const quant_scheme *column_scheme(const lab_study *s, size_t tensor, size_t column,
@@ -189,7 +191,7 @@ static void row_begin(const lab_study *s, const lab_tensor *t, size_t column, la
     row->tensor = t->index;
     row->shape = t->info->shape;
     row->scheme = column;
-    row->predicted = NAN;
+    row->predicted = row->weighted_err2 = row->weighted_ref2 = NAN;
     row->output = lab_output_none();
     row->name = t->info->name;
     row->dtype = quant_dtype_name(t->info->dtype);
@@ -316,14 +318,16 @@ quant_status lab_tensor_measure(lab_study *s, size_t tensor, lab_member *member)
     if (!wanted && !member) {
         return QUANT_OK;
     }
-    lab_tensor t = {tensor, info, quant_alloc(s->ctx, (size_t)info->elements, sizeof(float))};
+    lab_tensor t = {tensor, info, quant_alloc(s->ctx, (size_t)info->elements, sizeof(float)), NULL};
     if (!t.w) {
         return QUANT_ENOMEM;
     }
     quant_status status = quant_bank_read_f32(s->ctx, s->bank, tensor, 0, info->elements, t.w);
+    status = status == QUANT_OK ? lab_importance_load(s, &t) : status;
     if (status == QUANT_OK) {
         status = measure_loaded(s, &t, member);
     }
+    lab_importance_free(s, &t);
     quant_release(s->ctx, t.w, (size_t)info->elements, sizeof(float));
     return status == QUANT_OK ? status : quant_fail_prefix(s->ctx, status, info->name);
 }

@@ -41,6 +41,7 @@ typedef struct quant_compare_report {
     bool verbose;               /* list every kept tensor by name */
     bool with_outputs;          /* columns of outputs: probes or inputs were used */
     bool with_predicted;        /* columns of the predicted error */
+    bool with_importance;       /* columns of the error weighted by importance */
     bool timing;                /* seconds, threads and isa are filled and printed */
     double seconds;
     int threads;

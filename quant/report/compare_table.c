@@ -61,8 +61,13 @@ static quant_status print_weights(quant_context *ctx, const quant_compare_report
         {"weight\ncosine ↑", false, 0}, {"weight\nSQNR dB ↑", false, 0},
         {"weight\nrelative\nerror ↓", false, 0}, {"worst\nweight\ncosine ↑", false, 0},
         {"worst tensor", true, 12}, {"predicted\nrelative\nerror ↓", false, 0}};
+    static const quant_column weighted = {"weighted\nrelative\nerror ↓", false, 0};
     enum { COLUMNS = sizeof columns / sizeof *columns };
-    quant_table *t = quant_table_new(ctx, columns, COLUMNS - !report->with_predicted, count);
+    quant_column used[COLUMNS];
+    memcpy(used, columns, sizeof columns);
+    bool last = report->with_predicted || report->with_importance; /* never both */
+    used[COLUMNS - 1] = report->with_importance ? weighted : used[COLUMNS - 1];
+    quant_table *t = quant_table_new(ctx, used, COLUMNS - !last, count);
     for (size_t i = 0; t && i < count; i++) {
         const quant_compare_summary *s = &sums[i];
         quant_table_add(t, s->scheme_text);
@@ -75,6 +80,9 @@ static quant_status print_weights(quant_context *ctx, const quant_compare_report
         quant_table_add(t, s->tensor_worst ? s->tensor_worst : "-");
         if (report->with_predicted) {
             add_number(t, quant_text_real, s->predicted);
+        } else if (report->with_importance) {
+            double error = quant_weighted_relative_error(s->weighted_err2, s->weighted_ref2);
+            add_number(t, quant_text_real, error);
         }
     }
     return show(t, to);
