@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "quant/bank/safetensors_write.h"
 #include "quant/internal.h"
+#include "quant/model/arch.h"
 #include "quant/random.h"
 
 typedef enum side { ROWS, COLUMNS } side; /* a vector is one column: its gains are rows */
@@ -17,7 +18,8 @@ typedef enum side { ROWS, COLUMNS } side; /* a vector is one column: its gains a
 enum {
     HEADS = 1, /* of the value or key head that its query head reads */
     PAIRS = 2, /* both elements of a rotary pair have that of the first */
-    EACH = 4   /* every matrix of a stack has its own */
+    EACH = 4,  /* every matrix of a stack has its own */
+    LOWER = 8  /* only the lower half of its rows moves: up, below gate */
 };
 
 /* `role` moves with the numbers of `source`. */
@@ -39,6 +41,7 @@ static const move moves[] = {
     {TWIN_NORMS, QUANT_ROLE_FFN_NORM, QUANT_ROLE_ROUTER, COLUMNS, -1, 0},
     {TWIN_NORMS, QUANT_ROLE_FFN_NORM, QUANT_ROLE_EXPERT_GATE, COLUMNS, -1, 0},
     {TWIN_NORMS, QUANT_ROLE_FFN_NORM, QUANT_ROLE_EXPERT_UP, COLUMNS, -1, 0},
+    {TWIN_NORMS, QUANT_ROLE_FFN_NORM, QUANT_ROLE_EXPERT_GATE_UP, COLUMNS, -1, 0},
     {TWIN_NORMS, QUANT_ROLE_FINAL_NORM, QUANT_ROLE_FINAL_NORM, ROWS, 1, 0},
     {TWIN_NORMS, QUANT_ROLE_FINAL_NORM, QUANT_ROLE_HEAD, COLUMNS, -1, 0},
     {TWIN_VALUES, QUANT_ROLE_V, QUANT_ROLE_V, ROWS, 1, 0},
@@ -47,6 +50,8 @@ static const move moves[] = {
     {TWIN_INNER, QUANT_ROLE_UP, QUANT_ROLE_DOWN, COLUMNS, -1, 0},
     {TWIN_INNER, QUANT_ROLE_EXPERT_UP, QUANT_ROLE_EXPERT_UP, ROWS, 1, EACH},
     {TWIN_INNER, QUANT_ROLE_EXPERT_UP, QUANT_ROLE_EXPERT_DOWN, COLUMNS, -1, EACH},
+    {TWIN_INNER, QUANT_ROLE_EXPERT_GATE_UP, QUANT_ROLE_EXPERT_GATE_UP, ROWS, 1, EACH | LOWER},
+    {TWIN_INNER, QUANT_ROLE_EXPERT_GATE_UP, QUANT_ROLE_EXPERT_DOWN, COLUMNS, -1, EACH},
     {TWIN_KEYS, QUANT_ROLE_K_NORM, QUANT_ROLE_K_NORM, ROWS, 1, PAIRS},
     {TWIN_KEYS, QUANT_ROLE_K_NORM, QUANT_ROLE_Q_NORM, ROWS, -1, PAIRS},
     {TWIN_KEYS, QUANT_ROLE_K, QUANT_ROLE_K, ROWS, 1, PAIRS},
@@ -54,10 +59,10 @@ static const move moves[] = {
 };
 enum { MOVES = sizeof moves / sizeof *moves };
 
-/* What a tensor is for; role QUANT_ROLE_COUNT: nothing that moves. */
+/* What a tensor is for; role QUANT_ROLE_COUNT: nothing that moves. part: of an expert's own. */
 typedef struct place {
     quant_role role;
-    uint64_t layer;
+    uint64_t layer, part;
 } place;
 
 typedef struct work {
@@ -89,15 +94,16 @@ static extent extent_of(const quant_tensor *t)
 }
 
 /* The tensor whose name keys the numbers; NULL: this move is not there, or not exact. */
-static const quant_tensor *source_of(const work *w, const move *m, uint64_t layer)
+static const quant_tensor *source_of(const work *w, const move *m, const place *at)
 {
     const quant_model_sizes *z = quant_model_sizes_of(w->model);
-    bool normed = quant_model_tensor(w->model, QUANT_ROLE_K_NORM, layer, NULL) != NULL;
+    bool normed = quant_model_parts(w->model, QUANT_ROLE_K_NORM) > 0;
     if (!(w->options->moves & m->move) || (m->source == QUANT_ROLE_FINAL_NORM && z->tied) ||
         (m->source == QUANT_ROLE_K && normed)) {
         return NULL;
     }
-    return quant_model_tensor(w->model, m->source, layer, NULL);
+    uint64_t part = quant_model_parts(w->model, m->source) > 1 ? at->part : 0;
+    return quant_model_part(w->model, m->source, at->layer, part, NULL);
 }
 
 static uint64_t number_of(const work *w, const move *m, uint64_t i)
@@ -115,8 +121,13 @@ static void add_move(work *w, const move *m, const quant_tensor *source, extent 
     quant_random stream = quant_random_stream(w->options->seed, source->name);
     size_t length = m->side == ROWS ? e.rows : e.columns;
     int *to = m->side == ROWS ? w->row : w->column;
+    size_t still = m->how & LOWER ? length / 2 : 0; /* rows of a matrix that stay */
     for (size_t k = 0; k < e.matrices * length; k++) {
-        uint64_t i = number_of(w, m, m->how & EACH ? k : k % length);
+        if (k % length < still) {
+            continue;
+        }
+        uint64_t matrix = m->how & EACH ? k / length : 0;
+        uint64_t i = number_of(w, m, matrix * (length - still) + k % length - still);
         double ln = w->options->spread * quant_random_normal(&stream, i);
         int exponent = m->sign * (int)rint(ln / 0x1.62e42fefa39efp-1);
         to[k] += exponent;
@@ -132,8 +143,7 @@ static bool add_moves(work *w, size_t i, extent e)
     memset(w->row, 0, e.matrices * e.rows * sizeof *w->row);
     memset(w->column, 0, e.matrices * e.columns * sizeof *w->column);
     for (size_t k = 0; k < MOVES; k++) {
-        const quant_tensor *source = moves[k].role == at->role ? source_of(w, &moves[k], at->layer)
-                                                               : NULL;
+        const quant_tensor *source = moves[k].role == at->role ? source_of(w, &moves[k], at) : NULL;
         if (source) {
             add_move(w, &moves[k], source, e);
             moved = true;
@@ -206,13 +216,13 @@ static void find_places(work *w)
     size_t count = quant_bank_count(quant_model_bank(w->model));
     uint64_t layers = quant_model_sizes_of(w->model)->layers;
     for (size_t i = 0; i < count; i++) {
-        w->places[i] = (place){QUANT_ROLE_COUNT, 0};
+        w->places[i] = (place){QUANT_ROLE_COUNT, 0, 0};
     }
     for (int r = QUANT_ROLE_COUNT - 1; r >= 0; r--) { /* a tied head is the embedding */
         for (uint64_t l = 0; l < (r < QUANT_ROLE_LAYER ? 1 : layers); l++) {
             size_t i;
-            if (quant_model_tensor(w->model, (quant_role)r, l, &i)) {
-                w->places[i] = (place){(quant_role)r, l};
+            for (uint64_t k = 0; quant_model_part(w->model, (quant_role)r, l, k, &i); k++) {
+                w->places[i] = (place){(quant_role)r, l, k};
             }
         }
     }
@@ -287,6 +297,10 @@ quant_status twin_write(quant_context *ctx, quant_model *model, const twin_optio
     if (!(options->spread >= 0 && options->spread <= 8) || (options->moves & ~(unsigned)TWIN_ALL)) {
         return quant_fail(ctx, QUANT_EINVAL, "twin: expected a spread in 0 .. 8 and moves below %d",
                           TWIN_ALL + 1);
+    }
+    if (model->arch->one_plus && (options->moves & (TWIN_NORMS | TWIN_KEYS))) {
+        return quant_fail(ctx, QUANT_EUNSUPPORTED, "twin: expected norms that multiply by g, %s's "
+                          "multiply by 1 + g: only values and inner move", model->arch->name);
     }
     QUANT_TRY(create(&w, path));
     quant_status s = with_memory(&w);

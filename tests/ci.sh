@@ -56,6 +56,19 @@ installed_library_works() {
         -Lbuild/inst/usr/lib -lquant -lm && LD_LIBRARY_PATH=build/inst/usr/lib build/ci_example
 }
 
+# Figures that a float GEMM has a part in: the last digits are the machine's.
+demo_prints_the_readme() {
+    sh data/demo.sh build/quant >build/ci.demo || return 1
+    sed -n '/^<!-- demo -->$/,/^<!-- end -->$/p' README.md | sed '1d;$d' |
+        awk 'NR == FNR { want[FNR] = $0; lines = FNR; next }
+            { n = split(want[FNR], a, " "); if (n != NF) exit bad = 1
+              for (i = 1; i <= n; i++) {
+                  x = a[i]; y = $i; gsub(/[()]/, "", x); gsub(/[()]/, "", y)
+                  d = x - y; d = d < 0 ? -d : d; m = x < 0 ? -x : x
+                  if (x != y && (x + 0 == 0 || d > 0.03 * m)) {
+                      print "line " FNR ": " a[i] " in the README, " $i " now"; bad = 1 } } }
+            END { exit bad || FNR != lines }' - build/ci.demo
+}
 with_clang() { make -s -j2 CC=clang B=build/clang test-programs; }
 clang_tests() { EXAMPLE_CC=clang QUANT=build/clang/quant build/clang/tests/main; }
 # As on a processor that is no x86, and as with a compiler that stops at AVX2.
@@ -78,6 +91,7 @@ step "tests built by clang" clang_tests
 step "same bytes everywhere" same_bytes_everywhere
 step "peak memory" peak_memory
 step "notebooks" make -s notebooks
+step "make demo prints what the README says" demo_prints_the_readme
 step "installed library and the README's example" installed_library_works
 step "address and undefined-behaviour sanitizers" make -s -j2 asan
 step "lint" sh tests/lint.sh

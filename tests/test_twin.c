@@ -78,6 +78,57 @@ static void twins_compute_the_same_bytes(void)
     quant_context_free(ctx);
 }
 
+/* Is the twin of a net under tests/golden the same function? */
+static bool net_is_the_same(const char *net, unsigned moves)
+{
+    char from[128], folder[256];
+    quant_model *m[2] = {NULL, NULL};
+    float *logits[2];
+    size_t n = 0;
+    twin_result result;
+    snprintf(from, sizeof from, "tests/golden/%s", net);
+    snprintf(folder, sizeof folder, "%s", scratch_folder(net));
+    char *config = scratch_get(scratch_join(from, "config.json"), &n);
+    scratch_put(scratch_join(folder, "config.json"), config, n);
+    golden g = golden_read(ctx, scratch_join(from, "golden.npz"));
+    CHECK_OK(ctx, quant_model_open(ctx, from, &m[0]));
+    CHECK_OK(ctx, twin_write(ctx, m[0], &(twin_options){1.5, 1, moves},
+                             scratch_join(folder, "model.safetensors"), &result));
+    CHECK_OK(ctx, quant_model_open(ctx, folder, &m[1]));
+    for (int i = 0; i < 2; i++) {
+        logits[i] = calloc(g.logits_count, sizeof(float));
+        const quant_forward_variant v = {.logits = logits[i]};
+        CHECK_OK(ctx, quant_forward_run(ctx, m[i], &(quant_tokens){g.ids, g.n, g.s}, &v, 1, NULL));
+        quant_model_close(ctx, m[i]);
+    }
+    bool same = memcmp(logits[0], logits[1], g.logits_count * sizeof(float)) == 0;
+    free(config);
+    free(logits[0]);
+    free(logits[1]);
+    golden_free(&g);
+    return same && result.moved > 0;
+}
+
+/* The same for what transformers saves: experts apart and in one stack, head norms or none. */
+static void other_architectures_compute_the_same_bytes(void)
+{
+    static const char *const nets[] = {"llama", "llama3_rope", "qwen3", "qwen3_moe", "mixtral",
+                                       "mixtral_stacked", "gemma2", "gemma3"};
+    ctx = quant_context_new(NULL);
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        bool one_plus = strncmp(nets[i], "gemma", 5) == 0;
+        for (unsigned move = 1; move <= TWIN_ALL; move = move == TWIN_KEYS ? TWIN_ALL : 2 * move) {
+            if (!one_plus || move == TWIN_VALUES || move == TWIN_INNER) {
+                CU_ASSERT(net_is_the_same(nets[i], move));
+            }
+            if (move == TWIN_ALL) {
+                break;
+            }
+        }
+    }
+    quant_context_free(ctx);
+}
+
 /* ---- the trained model ---------------------------------------------------------------------- */
 
 typedef struct trained {
@@ -234,6 +285,7 @@ static void command_refuses(void)
     expect_refused(2, "--seed: expected 0..2^64-1, found \"-1\"", "data/moe -o x --seed -1");
     expect_refused(2, "--sead: expected an option", "data/moe -o x --sead 1");
     expect_refused(5, "config.json", "data -o x");
+    expect_refused(4, "only values and inner move", "tests/golden/gemma2 -o /dev/null");
     expect_refused(5, "/dev/null", "data/moe -o /dev/null");
 }
 
@@ -286,6 +338,7 @@ static void inexact_results_are_refused(void)
 }
 
 TEST_SUITE(twin, {"a twin computes the same bytes", twins_compute_the_same_bytes},
+           {"so do those of other architectures", other_architectures_compute_the_same_bytes},
            {"the trained model's too, at every position", trained_twin_is_the_same_function},
            {"rows, columns, tensors: scales see what they share", scales_see_what_they_share},
            {"one scale for a matrix loses the twin", one_scale_collapses},

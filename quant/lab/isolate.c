@@ -38,7 +38,8 @@ static const char *role_name(int role)
         [QUANT_ROLE_EMBED] = "embed", [QUANT_ROLE_HEAD] = "head", [QUANT_ROLE_Q] = "q",
         [QUANT_ROLE_K] = "k", [QUANT_ROLE_V] = "v", [QUANT_ROLE_O] = "o",
         [QUANT_ROLE_GATE] = "gate", [QUANT_ROLE_UP] = "up", [QUANT_ROLE_DOWN] = "down",
-        [QUANT_ROLE_ROUTER] = "router", [QUANT_ROLE_EXPERT_GATE] = "expert_gate",
+        [QUANT_ROLE_ROUTER] = "router", [QUANT_ROLE_EXPERT_GATE_UP] = "expert_gate_up",
+        [QUANT_ROLE_EXPERT_GATE] = "expert_gate",
         [QUANT_ROLE_EXPERT_UP] = "expert_up", [QUANT_ROLE_EXPERT_DOWN] = "expert_down"};
     return names[role] ? names[role] : "norm";
 }
@@ -66,26 +67,33 @@ static void name_of(const study *s, int unit, char name[QUANT_ISOLATE_TEXT])
     }
 }
 
-static void add_home(study *s, int role, uint64_t layer)
+static void add_homes(study *s, int role, uint64_t layer)
 {
-    const quant_tensor *t = quant_model_tensor(s->model, (quant_role)role, layer, NULL);
     bool again = role == QUANT_ROLE_HEAD && quant_model_sizes_of(s->model)->tied;
-    if (t && !again) {
+    const quant_tensor *t;
+    for (uint64_t k = 0;
+         !again && (t = quant_model_part(s->model, (quant_role)role, layer, k, NULL)) != NULL;
+         k++) {
         s->homes[s->home_count++] = (home){t, unit_of(s, role, layer)};
     }
+}
+
+/* At most: every tensor has one home. */
+static size_t homes_room(const quant_model *model)
+{
+    return quant_bank_count(quant_model_bank(model));
 }
 
 static quant_status find_homes(study *s)
 {
     const quant_model_sizes *z = quant_model_sizes_of(s->model);
-    s->homes = quant_alloc(s->in->ctx, (size_t)(z->layers + 1) * QUANT_ROLE_COUNT,
-                           sizeof *s->homes);
+    s->homes = quant_alloc(s->in->ctx, homes_room(s->model), sizeof *s->homes);
     if (!s->homes) {
         return QUANT_ENOMEM;
     }
     for (int role = 0; role < QUANT_ROLE_COUNT; role++) {
         for (uint64_t l = 0; l < (role < QUANT_ROLE_LAYER ? 1 : z->layers); l++) {
-            add_home(s, role, l);
+            add_homes(s, role, l);
         }
     }
     s->units = s->in->mode == QUANT_ISOLATE_PROJECTION ? QUANT_ROLE_COUNT : (int)z->layers + 2;

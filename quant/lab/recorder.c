@@ -19,6 +19,8 @@ static uint64_t place_cols(const quant_model *model, quant_place place)
     case QUANT_PLACE_GATE:
     case QUANT_PLACE_UP:
         return z->inner;
+    case QUANT_PLACE_DOWN:
+        return z->inner > 0 ? z->width : 0;
     case QUANT_PLACE_ROUTER:
         return z->experts;
     case QUANT_PLACE_EXPERT_GATE:

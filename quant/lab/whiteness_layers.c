@@ -69,14 +69,15 @@ static quant_status test_depth(walk *w, uint64_t depth, quant_whiteness_row *row
     *row = (quant_whiteness_row){.p = (double)NAN, .neighbour = (double)NAN};
     w->draws = (quant_whiteness_draws){{0}};
     for (int role = 0; role < QUANT_ROLE_COUNT; role++) {
-        size_t index;
+        uint64_t layer = role < QUANT_ROLE_LAYER ? 0 : depth - 1;
         bool here = is_at(w->model, role, depth);
-        const quant_tensor *t = here ? quant_model_tensor(w->model, (quant_role)role,
-                                                          role < QUANT_ROLE_LAYER ? 0 : depth - 1,
-                                                          &index)
-                                     : NULL;
-        if (t && lab_pick_scheme(&w->pick, t)) {
-            QUANT_TRY(test_tensor(w, t, index, row));
+        uint64_t parts = here ? quant_model_parts(w->model, (quant_role)role) : 0;
+        for (uint64_t k = 0; k < parts; k++) {
+            size_t index;
+            const quant_tensor *t = quant_model_part(w->model, (quant_role)role, layer, k, &index);
+            if (lab_pick_scheme(&w->pick, t)) {
+                QUANT_TRY(test_tensor(w, t, index, row));
+            }
         }
     }
     if (row->tensors > 0) {

@@ -34,6 +34,21 @@ static size_t first_seen(const model_attention *a, size_t i)
     return a->window && i + 1 > a->window ? i + 1 - a->window : 0;
 }
 
+static double scale_of(const model_attention *a)
+{
+    return a->scale > 0 ? a->scale : 1 / sqrt((double)a->head_dim);
+}
+
+static void cap_scores(const model_attention *a, float *s, size_t n)
+{
+    if (a->cap > 0) {
+        for (size_t j = 0; j < n; j++) {
+            s[j] = (float)(a->cap * tanh((double)s[j] / a->cap));
+        }
+        model_round(a->ops->compute, s, n);
+    }
+}
+
 size_t model_attention_scratch(const model_attention *a, bool plain)
 {
     return plain ? a->length : QUERIES * (KEYS + a->head_dim + 3);
@@ -52,6 +67,7 @@ static void absorb(const model_attention *a, const online *o, size_t r, size_t i
     float *s = o->score + r * KEYS, top = o->top[r];
     size_t from = first_seen(a, i);
     model_round(a->ops->compute, s, n);
+    cap_scores(a, s, n);
     for (size_t j = 0; j < n; j++) {
         s[j] = key + j <= i && key + j >= from ? s[j] : -INFINITY;
         top = s[j] > top ? s[j] : top;
@@ -99,7 +115,7 @@ static void attend_block(const model_attention *a, const view *w, size_t query, 
         o.top[r] = -INFINITY;
     }
     memset(o.sum_y, 0, m * d * sizeof *o.sum_y);
-    float scale = (float)(1 / sqrt((double)d));
+    float scale = (float)scale_of(a);
     for (size_t key = first_seen(a, query) / KEYS * KEYS; key < query + m; key += KEYS) {
         size_t n = query + m - key < KEYS ? query + m - key : KEYS;
         const model_strided s = {w->q + query * w->q_step, w->k + key * w->k_step, o.score,
@@ -131,7 +147,7 @@ void model_attend(const model_attention *a)
 static void weights_of(const model_attention *a, const view *w, size_t i, float *weight)
 {
     size_t from = first_seen(a, i);
-    double scale = 1 / sqrt((double)a->head_dim);
+    double scale = scale_of(a);
     for (size_t j = 0; j < from; j++) {
         weight[j] = 0;
     }
@@ -140,6 +156,7 @@ static void weights_of(const model_attention *a, const view *w, size_t i, float 
                                                   a->head_dim));
     }
     model_round(a->ops->compute, weight + from, i + 1 - from);
+    cap_scores(a, weight + from, i + 1 - from);
     model_softmax(a->ops, weight + from, 1, i + 1 - from);
 }
 

@@ -6,12 +6,14 @@
 #include "quant/model/ops.h"
 
 /* q, y [sequences * length][heads * head_dim]; k, v [sequences * length][kv_heads * head_dim].
- * window 0: everything before is seen, else the last `window` positions. */
+ * window 0: everything before is seen, else the last `window` positions. Scores are q k^T times
+ * scale (0: 1 / sqrt(head_dim)), and cap * tanh(score / cap) where there is a cap. */
 typedef struct model_attention {
     const model_ops *ops;
     const float *q, *k, *v;
     float *y;
     size_t sequences, length, heads, kv_heads, head_dim, window;
+    double scale, cap;
     float *scratch; /* threads * model_attention_scratch() floats */
 } model_attention;
 

@@ -7,12 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "quant/bank/json.h"
 #include "quant/internal.h"
-#include "quant/model/arch.h"
+#include "quant/model/config.h"
 
 /* Who must have a key. */
-typedef enum need { ALWAYS, OPTIONAL, WITH_EXPERTS, SLIDING } need;
+typedef enum need { ALWAYS, OPTIONAL, WITH_EXPERTS, SLIDING, PATTERNED, CAPPED } need;
 
 /* One number: its key in config.json, its key behind "ARCH." in a GGUF, where it goes. */
 typedef struct key {
@@ -38,48 +37,24 @@ static const key keys[] = {
     INTEGER("intermediate_size", "feed_forward_length", ALWAYS, inner),
     INTEGER("num_experts", "expert_count", WITH_EXPERTS, experts),
     INTEGER("num_experts_per_tok", "expert_used_count", WITH_EXPERTS, experts_used),
-    INTEGER("moe_intermediate_size", "expert_feed_forward_length", WITH_EXPERTS, expert_inner),
+    INTEGER("moe_intermediate_size", "expert_feed_forward_length", OPTIONAL, expert_inner),
     INTEGER("sliding_window", "attention.sliding_window", SLIDING, window),
-    INTEGER("sliding_window_pattern", NULL, SLIDING, pattern),
+    INTEGER("sliding_window_pattern", NULL, PATTERNED, pattern),
     REAL("rms_norm_eps", "attention.layer_norm_rms_epsilon", ALWAYS, eps, 0),
     REAL("rope_theta", "rope.freq_base", OPTIONAL, theta, 10000),
-    REAL("rope_local_base_freq", NULL, SLIDING, theta_local, 0),
+    REAL("rope_local_base_freq", NULL, OPTIONAL, theta_local, 0),
     REAL("final_logit_softcapping", "final_logit_softcapping", OPTIONAL, logit_cap, 0),
+    REAL("attn_logit_softcapping", NULL, CAPPED, score_cap, 0),
+    REAL("query_pre_attn_scalar", NULL, OPTIONAL, query_scalar, 0),
 };
 enum { KEYS = sizeof keys / sizeof *keys, MOST = INT_MAX };
 
-/* What would change the forward pass and is not understood: refused unless it says this. */
-static const struct {
-    const char *json, *gguf;
-    const char *harmless; /* text, or NULL: 0, false, null */
-} refused[] = {
-    {"rope_scaling", "rope.scaling.factor", NULL},
-    {NULL, "rope.scaling.type", "none"},
-    {"rope_parameters", NULL, NULL},
-    {"partial_rotary_factor", NULL, NULL},
-    {"attention_bias", NULL, NULL},
-    {"mlp_bias", NULL, NULL},
-    {"attn_logit_softcapping", "attn_logit_softcapping", NULL},
-    {"quantization_config", NULL, NULL},
-    {"layer_types", NULL, NULL},
-};
+/* A key under its other name. */
+static const char *const other_names[][2] = {{"num_experts", "num_local_experts"}};
 
-typedef struct settings {
-    quant_context *ctx;
-    quant_model *model;
-    const json_t *json; /* NULL: a GGUF */
-} settings;
-
-/* A value of either kind; ABSENT covers null. text belongs to the source. */
-static quant_metadata lookup(const settings *s, const char *json, const char *gguf)
+quant_metadata model_json_value(const json_t *j)
 {
     quant_metadata v = {.kind = QUANT_METADATA_ABSENT};
-    if (!s->json) {
-        char name[128];
-        snprintf(name, sizeof name, "%s.%s", s->model->arch->name, gguf ? gguf : "");
-        return gguf ? quant_bank_metadata_value(s->model->bank, name) : v;
-    }
-    const json_t *j = json ? json_object_get(s->json, json) : NULL;
     if (json_is_string(j)) {
         v = (quant_metadata){.kind = QUANT_METADATA_TEXT, .text = json_string_value(j)};
     } else if (json_is_integer(j) || json_is_boolean(j)) {
@@ -88,21 +63,48 @@ static quant_metadata lookup(const settings *s, const char *json, const char *gg
         v.real = (double)v.integer;
     } else if (json_is_real(j)) {
         v = (quant_metadata){.kind = QUANT_METADATA_REAL, .real = json_real_value(j)};
-    } else if (j && !json_is_null(j)) {
+    } else if (j && !json_is_null(j) && !(json_is_array(j) && json_array_size(j) == 0)) {
         v.kind = QUANT_METADATA_ARRAY;
     }
     return v;
 }
 
-/* The key as messages name it. */
-static const char *spelt(const settings *s, const char *json, const char *gguf)
+/* What the architecture means by a key that is not there. */
+static quant_metadata filled_in(const model_arch *arch, const char *name)
+{
+    for (const model_default *d = arch->defaults; d && d->key; d++) {
+        if (strcmp(d->key, name) == 0) {
+            bool whole = d->value >= 1 || d->value == 0;
+            return (quant_metadata){.kind = whole ? QUANT_METADATA_INTEGER : QUANT_METADATA_REAL,
+                                    .integer = (int64_t)d->value, .real = d->value};
+        }
+    }
+    return (quant_metadata){.kind = QUANT_METADATA_ABSENT};
+}
+
+quant_metadata model_setting(const model_settings *s, const char *json, const char *gguf)
+{
+    quant_metadata v = {.kind = QUANT_METADATA_ABSENT};
+    if (!s->json) {
+        char name[128];
+        snprintf(name, sizeof name, "%s.%s", s->model->arch->name, gguf ? gguf : "");
+        return gguf ? quant_bank_metadata_value(s->model->bank, name) : v;
+    }
+    const json_t *j = json ? json_object_get(s->json, json) : NULL;
+    for (size_t i = 0; json && !j && i < sizeof other_names / sizeof *other_names; i++) {
+        j = strcmp(json, other_names[i][0]) == 0 ? json_object_get(s->json, other_names[i][1]) : j;
+    }
+    return j || !json ? model_json_value(j) : filled_in(s->model->arch, json);
+}
+
+const char *model_setting_name(const model_settings *s, const char *json, const char *gguf)
 {
     return s->json ? json : gguf ? gguf : json;
 }
 
-static quant_status check_value(const settings *s, const key *k, const quant_metadata *v)
+static quant_status check_value(const model_settings *s, const key *k, const quant_metadata *v)
 {
-    const char *name = spelt(s, k->json, k->gguf);
+    const char *name = model_setting_name(s, k->json, k->gguf);
     bool number = v->kind == QUANT_METADATA_INTEGER || (k->real && v->kind == QUANT_METADATA_REAL);
     if (!number) {
         return quant_fail(s->ctx, QUANT_ETYPE, "%s: expected %s, found another type", name,
@@ -115,25 +117,41 @@ static quant_status check_value(const settings *s, const key *k, const quant_met
     return QUANT_OK;
 }
 
-static bool needed(const settings *s, need n)
+static bool needed(const model_settings *s, need n)
 {
     const model_arch *a = s->model->arch;
-    return n == ALWAYS || (n == WITH_EXPERTS && a->tensor[QUANT_ROLE_ROUTER]) ||
-           (n == SLIDING && a->slides);
+    switch (n) {
+    case WITH_EXPERTS: return a->tensor[QUANT_ROLE_ROUTER] != NULL;
+    case SLIDING: return a->slides != MODEL_NOWHERE;
+    case PATTERNED:
+        return a->slides == MODEL_PATTERN &&
+               model_setting(s, "layer_types", NULL).kind == QUANT_METADATA_ABSENT;
+    case CAPPED: return a->caps_scores;
+    case ALWAYS:
+    case OPTIONAL: break;
+    }
+    return true;
 }
 
-static quant_status read_key(const settings *s, const key *k)
+/* A layer without it has another meaning, not none. */
+static bool may_be_absent(const model_settings *s, const key *k)
 {
-    if (!needed(s, k->need) && k->need != OPTIONAL) {
+    return k->need == OPTIONAL || k->need == CAPPED ||
+           (k->need == SLIDING && s->model->arch->slides != MODEL_PATTERN);
+}
+
+static quant_status read_key(const model_settings *s, const key *k)
+{
+    if (!needed(s, k->need)) {
         return QUANT_OK;
     }
-    quant_metadata v = lookup(s, k->json, k->gguf);
+    quant_metadata v = model_setting(s, k->json, k->gguf);
     bool from_tensor = !s->json && !k->gguf; /* read off a shape later */
     if (v.kind == QUANT_METADATA_ABSENT) {
         v = (quant_metadata){.kind = QUANT_METADATA_INTEGER, .real = k->fallback};
-        if (k->need != OPTIONAL && !from_tensor) {
+        if (!may_be_absent(s, k) && !from_tensor) {
             return quant_fail(s->ctx, QUANT_EFIELD, "%s: expected a value, found none",
-                              spelt(s, k->json, k->gguf));
+                              model_setting_name(s, k->json, k->gguf));
         }
     } else {
         QUANT_TRY(check_value(s, k, &v));
@@ -144,43 +162,12 @@ static quant_status read_key(const settings *s, const key *k)
     return QUANT_OK;
 }
 
-static quant_status check_refused(const settings *s)
-{
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        quant_metadata v = lookup(s, refused[i].json, refused[i].gguf);
-        bool zero = v.kind == QUANT_METADATA_ABSENT ||
-                    ((v.kind == QUANT_METADATA_INTEGER || v.kind == QUANT_METADATA_REAL) &&
-                     !(v.real > 0 || v.real < 0));
-        bool word = refused[i].harmless && v.kind == QUANT_METADATA_TEXT &&
-                    strcmp(v.text, refused[i].harmless) == 0;
-        if (!zero && !word) {
-            return quant_fail(s->ctx, QUANT_EUNSUPPORTED, "%s: expected it to be absent, found a "
-                              "value: the forward pass does not know it",
-                              spelt(s, refused[i].json, refused[i].gguf));
-        }
-    }
-    return QUANT_OK;
-}
-
-static quant_status check_activation(const settings *s)
-{
-    static const char *const words[] = {[MODEL_SILU] = "silu", [MODEL_GELU_TANH] =
-                                        "gelu_pytorch_tanh"};
-    const char *word = words[s->model->arch->activation];
-    quant_metadata v = lookup(s, "hidden_act", NULL);
-    v = v.kind == QUANT_METADATA_ABSENT ? lookup(s, "hidden_activation", NULL) : v;
-    bool fits = v.kind == QUANT_METADATA_ABSENT ||
-                (v.kind == QUANT_METADATA_TEXT && strcmp(v.text, word) == 0);
-    return fits ? QUANT_OK
-                : quant_fail(s->ctx, QUANT_EUNSUPPORTED, "hidden_act: expected \"%s\", found "
-                             "\"%.60s\"", word, v.text ? v.text : "(no text)");
-}
-
 /* Defaults that follow from other sizes, and what sizes must be to each other. */
-static quant_status complete(const settings *s)
+static quant_status complete(const model_settings *s)
 {
     quant_model_sizes *z = &s->model->sizes;
     z->kv_heads = z->kv_heads ? z->kv_heads : z->heads;
+    z->expert_inner = z->experts && !z->expert_inner ? z->inner : z->expert_inner;
     if (z->layers == 0 || z->width == 0 || z->heads == 0 || z->inner == 0) {
         return quant_fail(s->ctx, QUANT_ERANGE, "sizes: expected layers, width, heads and inner "
                           "width above 0, found %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64,
@@ -209,15 +196,16 @@ static quant_status complete(const settings *s)
         return quant_fail(s->ctx, QUANT_ERANGE, "eps and rotary base: expected more than 0, found "
                           "%g and %g", z->eps, z->theta);
     }
+    z->inner = s->model->arch->tensor[QUANT_ROLE_GATE] ? z->inner : 0;
     return QUANT_OK;
 }
 
 /* What only a GGUF says: rotation and value width must be those of a whole head. */
-static quant_status check_gguf(const settings *s)
+static quant_status check_gguf(const model_settings *s)
 {
     static const char *const same[] = {"rope.dimension_count", "attention.value_length"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
-        quant_metadata v = lookup(s, NULL, same[i]);
+        quant_metadata v = model_setting(s, NULL, same[i]);
         if (v.kind != QUANT_METADATA_ABSENT &&
             (v.kind != QUANT_METADATA_INTEGER || v.integer != (int64_t)s->model->sizes.head_dim)) {
             return quant_fail(s->ctx, QUANT_EUNSUPPORTED, "%s: expected the width of a head, %"
@@ -227,31 +215,83 @@ static quant_status check_gguf(const settings *s)
     return QUANT_OK;
 }
 
-static quant_status read_settings(const settings *s)
+/* Which layers see a window: the list, or the architecture's rule. */
+static quant_status read_kinds(const model_settings *s)
 {
-    QUANT_TRY(check_refused(s));
-    QUANT_TRY(check_activation(s));
-    for (size_t i = 0; i < KEYS; i++) {
-        QUANT_TRY(read_key(s, &keys[i]));
+    quant_model *m = s->model;
+    const quant_model_sizes *z = &m->sizes;
+    const json_t *list = s->json ? json_object_get(s->json, "layer_types") : NULL;
+    bool listed = list && !json_is_null(list);
+    quant_metadata later = model_setting(s, "max_window_layers", NULL);
+    if (listed && (!json_is_array(list) || json_array_size(list) != z->layers)) {
+        return quant_fail(s->ctx, QUANT_ESHAPE, "layer_types: expected a list of %" PRIu64
+                          " names, found %zu", z->layers, json_array_size(list));
     }
-    QUANT_TRY(complete(s));
-    if (!s->json) {
-        return check_gguf(s);
+    for (uint64_t l = 0; l < z->layers; l++) {
+        const char *word = listed ? json_string_value(json_array_get(list, (size_t)l)) : NULL;
+        bool slides = word && strcmp(word, "sliding_attention") == 0;
+        if (listed && !slides && !(word && strcmp(word, "full_attention") == 0)) {
+            return quant_fail(s->ctx, QUANT_EUNSUPPORTED, "layer_types: expected full_attention or "
+                              "sliding_attention, found \"%.60s\"", word ? word : "(no text)");
+        }
+        if (slides && z->window == 0) {
+            return quant_fail(s->ctx, QUANT_EUNSUPPORTED, "layer_types: expected full_attention "
+                              "where sliding_window is not set, found \"%s\"", word);
+        }
+        bool rule = m->arch->slides == MODEL_EVERYWHERE ||
+                    (m->arch->slides == MODEL_PATTERN &&
+                     (z->pattern == 0 || (l + 1) % z->pattern != 0)) ||
+                    (m->arch->slides == MODEL_LATER && (int64_t)l >= later.integer);
+        m->local[l] = z->window > 0 && (listed ? slides : rule);
     }
-    quant_metadata tied = lookup(s, "tie_word_embeddings", NULL);
-    s->model->sizes.tied = tied.kind == QUANT_METADATA_INTEGER && tied.integer != 0;
     return QUANT_OK;
 }
 
-static quant_status choose(const settings *s, const char *name)
+static bool is_set(const model_settings *s, const char *name, bool otherwise)
 {
-    char known[128];
+    quant_metadata v = model_setting(s, name, NULL);
+    return v.kind == QUANT_METADATA_INTEGER ? v.integer != 0 : otherwise;
+}
+
+static quant_status read_settings(const model_settings *s)
+{
+    quant_model *m = s->model;
+    quant_model_sizes *z = &m->sizes;
+    QUANT_TRY(model_config_understood(s));
+    for (size_t i = 0; i < KEYS; i++) {
+        QUANT_TRY(read_key(s, &keys[i]));
+    }
+    z->window = is_set(s, "use_sliding_window", true) ? z->window : 0;
+    z->shares_kept = !is_set(s, "norm_topk_prob", true);
+    QUANT_TRY(model_rope_read(s));
+    QUANT_TRY(complete(s));
+    if (z->layers > quant_bank_count(m->bank)) {
+        return quant_fail(s->ctx, QUANT_EFIELD, "layers: expected at most one a tensor, found %"
+                          PRIu64 " with %zu tensors", z->layers, quant_bank_count(m->bank));
+    }
+    m->local = quant_alloc(s->ctx, (size_t)z->layers, sizeof *m->local);
+    if (!m->local) {
+        return QUANT_ENOMEM;
+    }
+    QUANT_TRY(read_kinds(s));
+    if (!s->json) {
+        return check_gguf(s);
+    }
+    bool whole = json_object_get(s->root, "tie_word_embeddings") != NULL; /* it rules a section */
+    const model_settings top = {s->ctx, m, whole ? s->root : s->json, s->root};
+    z->tied = is_set(&top, "tie_word_embeddings", false);
+    return QUANT_OK;
+}
+
+static quant_status choose(const model_settings *s, const char *name)
+{
+    char known[192];
     bool gguf = !s->json;
     const char *what = gguf ? "general.architecture" : "model_type";
     if (!name) {
         return quant_fail(s->ctx, QUANT_EFIELD, "%s: expected a name, found none", what);
     }
-    s->model->arch = model_arch_find(name, gguf);
+    s->model->arch = model_arch_find(name, gguf, 0);
     if (!s->model->arch) {
         model_arch_names(gguf, known, sizeof known);
         return quant_fail(s->ctx, QUANT_EUNSUPPORTED, "%s: expected one of %s, found \"%.60s\"",
@@ -274,6 +314,20 @@ static quant_status config_path(quant_context *ctx, const char *path, char out[P
                : quant_fail(ctx, QUANT_EIO, "%.100s...: path too long", path);
 }
 
+/* A model of several parts has the sizes of its decoder in an object of its own. */
+static quant_status enter_section(model_settings *s)
+{
+    const char *section = s->model->arch->section;
+    QUANT_TRY(model_config_refused(s));
+    if (!section) {
+        return QUANT_OK;
+    }
+    s->json = json_object_get(s->root, section);
+    return json_is_object(s->json) ? QUANT_OK
+                                   : quant_fail(s->ctx, QUANT_EFIELD, "%s: expected an object, "
+                                                "found none", section);
+}
+
 static quant_status read_json(quant_context *ctx, quant_model *model, const char *path)
 {
     enum { CONFIG_MAX = 1 << 22 };
@@ -281,11 +335,14 @@ static quant_status read_json(quant_context *ctx, quant_model *model, const char
     json_t *root = NULL;
     QUANT_TRY(config_path(ctx, path, file));
     QUANT_TRY(quant_json_read(ctx, file, CONFIG_MAX, &root));
-    settings s = {ctx, model, root};
+    model_settings s = {ctx, model, root, root};
     quant_status status = json_is_object(root)
                               ? choose(&s, json_string_value(json_object_get(root, "model_type")))
                               : quant_fail(ctx, QUANT_ETYPE, "expected an object, found another "
                                            "value");
+    if (status == QUANT_OK) {
+        status = enter_section(&s);
+    }
     if (status == QUANT_OK) {
         status = read_settings(&s);
     }
@@ -299,7 +356,7 @@ quant_status model_config_read(quant_context *ctx, quant_model *model, const cha
     if (strcmp(format, "safetensors") == 0) {
         return read_json(ctx, model, path);
     }
-    settings s = {ctx, model, NULL};
+    model_settings s = {ctx, model, NULL, NULL};
     quant_status status = strcmp(format, "gguf") == 0
                               ? choose(&s, quant_bank_metadata(model->bank, "general.architecture"))
                               : quant_fail(ctx, QUANT_EUNSUPPORTED, "expected a model in "

@@ -6,9 +6,10 @@
 #include "quant/internal.h"
 #include "quant/model/pass.h"
 
-/* The k largest shares (ties: the lower index), divided by their sum; the others become 0. A NaN is
- * never larger; with nothing but NaN the first k are taken, and stay NaN. */
-static void keep_largest(float *share, size_t experts, size_t k)
+/* The k largest shares (ties: the lower index), divided by their sum unless kept as they are; the
+ * others become 0. A NaN is never larger; with nothing but NaN the first k are taken, and stay
+ * NaN. */
+static void keep_largest(float *share, size_t experts, size_t k, bool as_they_are)
 {
     double sum = 0;
     uint64_t taken[MODEL_EXPERTS / 64] = {0}; /* bit e: chosen */
@@ -21,6 +22,7 @@ static void keep_largest(float *share, size_t experts, size_t k)
         taken[best / 64] |= UINT64_C(1) << best % 64;
         sum += (double)share[best];
     }
+    sum = as_they_are ? 1 : sum;
     for (size_t e = 0; e < experts; e++) {
         bool chosen = taken[e / 64] >> e % 64 & 1;
         share[e] = chosen ? (float)((double)share[e] / sum) : 0;
@@ -38,7 +40,8 @@ static quant_status route(model_pass *p, size_t row, size_t rows)
     model_softmax(&p->ops, r, rows, experts);
     QUANT_TRY(model_show(p, QUANT_STAGE_ROUTER, r, row, rows, experts));
     for (size_t i = 0; i < rows && !v->routed; i++) {
-        keep_largest(r + i * experts, experts, (size_t)p->z->experts_used);
+        keep_largest(r + i * experts, experts, (size_t)p->z->experts_used,
+                     p->z->shares_kept);
         model_round(p->ops.compute, r + i * experts, experts);
     }
     if (v->routed) {
@@ -76,6 +79,22 @@ static void scatter(const model_pass *p, const float *routes, size_t e, size_t r
     }
 }
 
+/* gate[n][inner] and up[n][inner] of one expert, of two matrices or of one with up below gate. */
+static quant_status gate_and_up(const model_pass *p, const model_input *in)
+{
+    size_t inner = (size_t)p->z->expert_inner;
+    if (!p->model->arch->tensor[QUANT_ROLE_EXPERT_GATE_UP]) {
+        QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_GATE, in, p->gate.at));
+        return model_project(p, QUANT_ROLE_EXPERT_UP, in, p->up.at);
+    }
+    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_GATE_UP, in, p->both.at));
+    for (size_t i = 0; i < in->rows; i++) {
+        memcpy(p->gate.at + i * inner, p->both.at + 2 * i * inner, inner * sizeof(float));
+        memcpy(p->up.at + i * inner, p->both.at + (2 * i + 1) * inner, inner * sizeof(float));
+    }
+    return QUANT_OK;
+}
+
 static quant_status one_expert(const model_pass *p, size_t e, size_t row, size_t rows)
 {
     const float *routes = model_routes(p, p->variant, row);
@@ -89,8 +108,7 @@ static quant_status one_expert(const model_pass *p, size_t e, size_t row, size_t
                             .stage = QUANT_STAGE_EXPERT_INPUT, .chosen = p->chosen};
     const model_input hidden = {.x = p->gate.at, .rows = n, .cols = inner, .expert = e,
                                 .stage = QUANT_STAGE_EXPERT_ACTIVATION, .chosen = p->chosen};
-    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_GATE, &in, p->gate.at));
-    QUANT_TRY(model_project(p, QUANT_ROLE_EXPERT_UP, &in, p->up.at));
+    QUANT_TRY(gate_and_up(p, &in));
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_GATE, p->gate.at, e, n, inner));
     QUANT_TRY(model_show_expert(p, QUANT_STAGE_EXPERT_UP, p->up.at, e, n, inner));
     model_activate(&p->ops, p->model->arch->activation, p->gate.at, p->up.at, n, inner);

@@ -85,6 +85,7 @@ static quant_status allocate(model_pass *p)
         {&p->stream, all * p->count, z->width}, {&p->x, rows, z->width}, {&p->q, rows, q},
         {&p->k, rows, kv}, {&p->v, rows, kv}, {&p->mix, rows, q}, {&p->added, rows, z->width},
         {&p->gate, rows, inner}, {&p->up, rows, inner},
+        {&p->both, quant_model_parts(p->model, QUANT_ROLE_EXPERT_GATE_UP) * rows, 2 * inner},
         {&p->attention, attention, (uint64_t)p->ops.threads},
         {&p->rotary[0], p->tokens->s, z->head_dim}, {&p->rotary[1], p->tokens->s, z->head_dim},
         {&p->routes, experts ? all * p->count : 0, z->experts},
@@ -97,9 +98,11 @@ static quant_status allocate(model_pass *p)
     if (!p->chosen) {
         return QUANT_ENOMEM;
     }
-    model_rotary_fill(p->rotary[0].at, p->tokens->s, (size_t)z->head_dim, z->theta);
+    QUANT_TRY(model_parts_new(p));
+    model_rotary_fill(p->rotary[0].at, p->tokens->s, (size_t)z->head_dim,
+                      &p->model->rope[0]);
     model_rotary_fill(p->rotary[1].at, p->tokens->s, (size_t)z->head_dim,
-                      z->theta_local > 0 ? z->theta_local : z->theta);
+                      &p->model->rope[1]);
     return scores ? model_buffer_new(p->ctx, &p->scores, z->heads * p->tokens->s, p->tokens->s)
                   : QUANT_OK;
 }
@@ -107,7 +110,7 @@ static quant_status allocate(model_pass *p)
 void model_pass_end(model_pass *p)
 {
     model_buffer *const list[] = {&p->stream, &p->routes, &p->rotary[0], &p->rotary[1], &p->x,
-                                  &p->q, &p->k, &p->v, &p->mix, &p->added, &p->gate, &p->up,
+                                  &p->q, &p->k, &p->v, &p->mix, &p->added, &p->gate, &p->up, &p->both,
                                   &p->experts, &p->expert_in, &p->expert_out, &p->attention,
                                   &p->scores};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -117,8 +120,8 @@ void model_pass_end(model_pass *p)
     for (int r = 0; r < QUANT_ROLE_COUNT; r++) {
         model_buffer_free(p->ctx, &p->stored[r]);
         model_buffer_free(p->ctx, &p->changed[r]);
-        model_integers_free(p->ctx, &p->integer[r]);
     }
+    model_parts_free(p);
 }
 
 size_t quant_forward_batch(size_t s)

@@ -107,9 +107,10 @@ static quant_status encode(const model_pass *p, const quant_activation *how, con
 static quant_status with_integers(const model_pass *p, const model_integers *w,
                                   const model_input *in, const quant_activation_codes *a, float *y)
 {
-    const quant_gemm_scales scales = {a->scale, a->zero, in->rows, w->scale + in->expert * w->n,
+    size_t matrix = w->matrices > 1 ? in->expert : 0; /* an expert's own tensor has one */
+    const quant_gemm_scales scales = {a->scale, a->zero, in->rows, w->scale + matrix * w->n,
                                       NULL, w->n};
-    return quant_gemm_s8_f32(p->ctx, in->rows, a->code, w->packed + in->expert * w->each, w->each,
+    return quant_gemm_s8_f32(p->ctx, in->rows, a->code, w->packed + matrix * w->each, w->each,
                              &scales, y);
 }
 
@@ -131,10 +132,12 @@ static quant_status with_floats(const model_pass *p, const model_product *produc
 quant_status model_project(const model_pass *p, quant_role role, const model_input *in, float *y)
 {
     const quant_tensor *t = quant_model_tensor(p->model, role, p->layer, NULL);
+    bool apart = quant_model_parts(p->model, role) > 1;
+    const model_part *part = &p->part[role][apart ? in->expert : 0];
     size_t out = (size_t)t->shape.dim[t->shape.rank - 2];
     const model_product product = {in->x, p->w[role] + in->expert * out * in->cols, y, in->rows,
                                    in->cols, out};
-    const quant_activation *how = &p->activation[role];
+    const quant_activation *how = &part->activation;
     if (how->kind == QUANT_ACTIVATION_FLOAT) {
         model_multiply(p, &product);
         return QUANT_OK;
@@ -145,8 +148,8 @@ quant_status model_project(const model_pass *p, quant_role role, const model_inp
         s = encode(p, how, in, &a);
     }
     if (s == QUANT_OK) {
-        s = p->integer[role].packed ? with_integers(p, &p->integer[role], in, &a, y)
-                                    : with_floats(p, &product, in, &a);
+        s = part->integers.packed ? with_integers(p, &part->integers, in, &a, y)
+                                  : with_floats(p, &product, in, &a);
     }
     if (s == QUANT_OK) {
         model_round_rows(&p->ops, y, in->rows, out);

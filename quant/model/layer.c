@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* layer.c - one layer: h += attention(norm h); h += ffn(norm h), each with a norm behind it where
  * the architecture has one. */
+#include <math.h>
+#include <string.h>
+
 #include "quant/internal.h"
 #include "quant/model/pass.h"
 
@@ -103,6 +106,7 @@ quant_status model_layer_attention(model_pass *p, size_t row, size_t rows)
         .sequences = rows / p->tokens->s, .length = p->tokens->s, .heads = (size_t)z->heads,
         .kv_heads = (size_t)z->kv_heads, .head_dim = (size_t)z->head_dim,
         .window = quant_model_is_local(p->model, p->layer) ? (size_t)z->window : 0,
+        .scale = z->query_scalar > 0 ? 1 / sqrt(z->query_scalar) : 0, .cap = z->score_cap,
         .scratch = p->attention.at};
     QUANT_TRY(show_scores(p, &a, row));
     (p->options.plain_attention ? model_attend_plain : model_attend)(&a);
@@ -138,10 +142,17 @@ quant_status model_layer_ffn(model_pass *p, size_t row, size_t rows)
     model_norm(&p->ops, model_stream(p, p->variant, row), p->w[QUANT_ROLE_FFN_NORM], p->z->eps,
                rows, width, p->x.at);
     QUANT_TRY(model_show(p, QUANT_STAGE_FFN_INPUT, p->x.at, row, rows, width));
-    QUANT_TRY(dense(p, row, rows));
+    bool first = p->model->arch->tensor[QUANT_ROLE_GATE] != NULL;
+    if (first) {
+        QUANT_TRY(dense(p, row, rows));
+    }
     if (p->model->arch->tensor[QUANT_ROLE_ROUTER]) {
         QUANT_TRY(model_layer_experts(p, row, rows));
-        model_add(&p->ops, p->added.at, p->experts.at, rows, width);
+        if (first) {
+            model_add(&p->ops, p->added.at, p->experts.at, rows, width);
+        } else {
+            memcpy(p->added.at, p->experts.at, rows * width * sizeof(float));
+        }
     }
     return join(p, QUANT_ROLE_POST_FFN, QUANT_STAGE_FFN_ADDED, QUANT_STAGE_RESIDUAL, row, rows);
 }

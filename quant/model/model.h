@@ -34,7 +34,8 @@ typedef enum quant_role {
     QUANT_ROLE_UP,
     QUANT_ROLE_DOWN,
     QUANT_ROLE_ROUTER,         /* [experts, width] */
-    QUANT_ROLE_EXPERT_GATE,    /* [experts, expert_inner, width] */
+    QUANT_ROLE_EXPERT_GATE_UP, /* [experts, 2 * expert_inner, width]: gate, and up below it */
+    QUANT_ROLE_EXPERT_GATE,    /* [experts, expert_inner, width], or a matrix of each expert */
     QUANT_ROLE_EXPERT_UP,
     QUANT_ROLE_EXPERT_DOWN,    /* [experts, width, expert_inner] */
     QUANT_ROLE_POST_FFN,
@@ -44,12 +45,14 @@ typedef enum quant_role {
 typedef struct quant_model_sizes {
     uint64_t layers, width, vocab;
     uint64_t heads, kv_heads, head_dim;
-    uint64_t inner;                     /* of the dense feed-forward part */
+    uint64_t inner;                     /* of the dense feed-forward part; 0: none */
     uint64_t experts, experts_used, expert_inner; /* 0: none */
     uint64_t window;                    /* positions that a local layer sees; 0: all */
-    uint64_t pattern;                   /* layer l is global when (l + 1) % pattern = 0 */
+    uint64_t pattern;                   /* as configured; quant_model_is_local says what follows */
     double eps, theta, theta_local;     /* of the norms; rotary bases of global and local layers */
-    double logit_cap;                   /* c tanh(z / c); 0: none */
+    double logit_cap, score_cap;        /* c tanh(z / c); 0: none */
+    double query_scalar;                /* scores are divided by its root; 0: head_dim */
+    bool shares_kept;                   /* weights of chosen experts do not add up to 1 */
     bool tied;                          /* head and embedding are one tensor */
 } quant_model_sizes;
 
@@ -67,10 +70,16 @@ const quant_model_sizes *quant_model_sizes_of(const quant_model *model);
 /* The bank below; owned by the model. */
 quant_bank *quant_model_bank(const quant_model *model);
 /* The tensor of a role in a layer (0 for the roles before QUANT_ROLE_LAYER) with its index in the
- * bank (NULL allowed); NULL when the architecture has no such tensor. */
+ * bank (NULL allowed); NULL when the architecture has no such tensor. Where each expert has a
+ * tensor of its own it is that of expert 0. */
 const quant_tensor *quant_model_tensor(const quant_model *model, quant_role role, uint64_t layer,
                                        size_t *index);
-/* True when layer l sees only the last sizes->window positions. */
+/* Tensors of a role in one layer: the number of experts where each has its own, otherwise 1, or 0;
+ * and the k-th of them. */
+uint64_t quant_model_parts(const quant_model *model, quant_role role);
+const quant_tensor *quant_model_part(const quant_model *model, quant_role role, uint64_t layer,
+                                     uint64_t k, size_t *index);
+/* True when a layer sees only the last sizes->window positions. */
 bool quant_model_is_local(const quant_model *model, uint64_t layer);
 
 #endif

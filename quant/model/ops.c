@@ -121,18 +121,6 @@ void model_cap(const model_ops *o, double cap, float *x, size_t rows, size_t col
     }
 }
 
-void model_rotary_fill(float *table, size_t length, size_t head_dim, double theta)
-{
-    for (size_t i = 0; i < head_dim / 2; i++) {
-        double speed = pow(theta, -2.0 * (double)i / (double)head_dim);
-        for (size_t p = 0; p < length; p++) {
-            float *pair = table + (p * (head_dim / 2) + i) * 2;
-            pair[0] = (float)cos((double)p * speed);
-            pair[1] = (float)sin((double)p * speed);
-        }
-    }
-}
-
 static void rotate_head(const model_rotation *r, const float *angles, float *x)
 {
     size_t half = r->head_dim / 2;

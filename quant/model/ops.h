@@ -29,7 +29,7 @@ void model_softmax(const model_ops *o, float *x, size_t rows, size_t cols);
 void model_cap(const model_ops *o, double cap, float *x, size_t rows, size_t cols);
 
 /* Angles of `length` positions: table[position][head_dim / 2][2] holds cosine and sine. */
-void model_rotary_fill(float *table, size_t length, size_t head_dim, double theta);
+void model_rotary_fill(float *table, size_t length, size_t head_dim, const model_rope *rope);
 /* Rows are positions first_row % length of heads side by side. */
 typedef struct model_rotation {
     const float *table;

@@ -20,6 +20,12 @@ typedef struct model_buffer {
     size_t count;
 } model_buffer;
 
+/* How a tensor multiplies. */
+typedef struct model_part {
+    quant_activation activation; /* of its inputs; kind FLOAT: as they are */
+    model_integers integers;     /* packed NULL: multiplies with floats */
+} model_part;
+
 typedef struct model_pass {
     quant_context *ctx;
     const quant_model *model;
@@ -35,13 +41,12 @@ typedef struct model_pass {
     model_buffer stored[QUANT_ROLE_COUNT];  /* weights as in the file */
     model_buffer changed[QUANT_ROLE_COUNT]; /* as decoded for the variant at work */
     const float *w[QUANT_ROLE_COUNT];       /* what the variant at work multiplies with */
-    quant_activation activation[QUANT_ROLE_COUNT]; /* of its inputs; kind FLOAT: as they are */
-    model_integers integer[QUANT_ROLE_COUNT];      /* packed NULL: multiplies with w */
+    model_part *part[QUANT_ROLE_COUNT];     /* [quant_model_parts] of the variant at work */
     model_buffer stream;                    /* [variants][n * s][width] */
     model_buffer routes;                    /* [variants][n * s][experts], with experts only */
     model_buffer rotary[2];                 /* of global and local layers */
     /* Scratch for a batch. */
-    model_buffer x, q, k, v, mix, added, gate, up, experts, expert_in, expert_out;
+    model_buffer x, q, k, v, mix, added, gate, up, both, experts, expert_in, expert_out;
     model_buffer attention, scores;
     size_t *chosen;                         /* rows that chose the expert at work */
 } model_pass;
@@ -54,7 +59,10 @@ void model_buffer_free(quant_context *ctx, model_buffer *b);
 quant_status model_pass_begin(model_pass *p);
 void model_pass_end(model_pass *p);
 
-/* Read the tensor of a role into stored[role]. */
+/* part[] of all roles, multiplying floats; the pass of zeros before. */
+quant_status model_parts_new(model_pass *p);
+void model_parts_free(model_pass *p);
+/* Read the tensors of a role into stored[role], one after the other. */
 quant_status model_weights_read(model_pass *p, quant_role role, uint64_t layer);
 /* Point w[role] at the weights of the variant at work; stored[role] has been read. */
 quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer);

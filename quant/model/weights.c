@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* weights.c - a tensor as stored, and as a variant has it: encoded and decoded again. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "quant/encode.h"
 #include "quant/internal.h"
@@ -24,24 +25,38 @@ void model_buffer_free(quant_context *ctx, model_buffer *b)
     *b = (model_buffer){NULL, 0};
 }
 
-static quant_status sized(model_pass *p, model_buffer *b, const quant_tensor *t)
+/* Room for all tensors of a role in a layer, one after the other. */
+static quant_status sized(model_pass *p, model_buffer *b, quant_role role, const quant_tensor *t)
 {
-    if (b->at && b->count == t->elements) {
+    uint64_t parts = quant_model_parts(p->model, role);
+    if (b->at && b->count == t->elements * parts) {
         return QUANT_OK;
     }
     model_buffer_free(p->ctx, b);
-    return model_buffer_new(p->ctx, b, t->elements, 1);
+    return model_buffer_new(p->ctx, b, t->elements, parts);
 }
 
 quant_status model_weights_read(model_pass *p, quant_role role, uint64_t layer)
 {
     size_t i;
     const quant_tensor *t = quant_model_tensor(p->model, role, layer, &i);
+    float *at;
     if (!t) {
         return QUANT_OK;
     }
-    QUANT_TRY(sized(p, &p->stored[role], t));
-    return quant_bank_read_f32(p->ctx, p->model->bank, i, 0, t->elements, p->stored[role].at);
+    QUANT_TRY(sized(p, &p->stored[role], role, t));
+    at = p->stored[role].at;
+    for (uint64_t k = 0; (t = quant_model_part(p->model, role, layer, k, &i)) != NULL; k++) {
+        QUANT_TRY(quant_bank_read_f32(p->ctx, p->model->bank, i, 0, t->elements,
+                                      at + k * t->elements));
+    }
+    t = quant_model_tensor(p->model, role, layer, NULL);
+    if (p->model->arch->one_plus && t->shape.rank == 1) {
+        for (size_t k = 0; k < p->stored[role].count; k++) {
+            at[k] += 1; /* what norms multiply by */
+        }
+    }
+    return QUANT_OK;
 }
 
 static const quant_scheme *scheme_of(const quant_forward_variant *v, const quant_tensor *t)
@@ -76,26 +91,63 @@ static bool takes_integers(quant_role role)
     static const bool takes[QUANT_ROLE_COUNT] = {
         [QUANT_ROLE_Q] = true, [QUANT_ROLE_K] = true, [QUANT_ROLE_V] = true, [QUANT_ROLE_O] = true,
         [QUANT_ROLE_GATE] = true, [QUANT_ROLE_UP] = true, [QUANT_ROLE_DOWN] = true,
-        [QUANT_ROLE_EXPERT_GATE] = true, [QUANT_ROLE_EXPERT_UP] = true,
-        [QUANT_ROLE_EXPERT_DOWN] = true};
+        [QUANT_ROLE_EXPERT_GATE_UP] = true, [QUANT_ROLE_EXPERT_GATE] = true,
+        [QUANT_ROLE_EXPERT_UP] = true, [QUANT_ROLE_EXPERT_DOWN] = true};
     return takes[role];
 }
 
-static quant_status encode(model_pass *p, quant_role role, const quant_tensor *t,
-                           const quant_scheme *chosen)
+quant_status model_parts_new(model_pass *p)
 {
-    bool integers = p->activation[role].kind != QUANT_ACTIVATION_FLOAT;
+    for (int r = 0; r < QUANT_ROLE_COUNT; r++) {
+        size_t parts = (size_t)quant_model_parts(p->model, (quant_role)r);
+        p->part[r] = quant_alloc(p->ctx, parts, sizeof **p->part);
+        if (!p->part[r]) {
+            return QUANT_ENOMEM;
+        }
+        for (size_t k = 0; k < parts; k++) {
+            p->part[r][k] = (model_part){.integers = {.packed = NULL}};
+        }
+    }
+    return QUANT_OK;
+}
+
+/* All tensors of a role multiply floats again. */
+static void reset_parts(model_pass *p, quant_role role)
+{
+    for (size_t k = 0; k < quant_model_parts(p->model, role); k++) {
+        p->part[role][k].activation.kind = QUANT_ACTIVATION_FLOAT;
+        model_integers_free(p->ctx, &p->part[role][k].integers);
+    }
+}
+
+void model_parts_free(model_pass *p)
+{
+    for (int r = 0; r < QUANT_ROLE_COUNT; r++) {
+        if (p->part[r]) {
+            reset_parts(p, (quant_role)r);
+        }
+        quant_release(p->ctx, p->part[r], (size_t)quant_model_parts(p->model, (quant_role)r),
+                      sizeof **p->part);
+        p->part[r] = NULL;
+    }
+}
+
+/* One tensor w as its scheme (NULL: none) has it. */
+static quant_status encode(model_pass *p, model_part *part, const quant_tensor *t,
+                           const quant_scheme *chosen, const float *w, float *out)
+{
+    if (!chosen) {
+        memcpy(out, w, (size_t)t->elements * sizeof *w);
+        return QUANT_OK;
+    }
+    bool integers = part->activation.kind != QUANT_ACTIVATION_FLOAT;
     quant_scheme scheme = quant_scheme_for_shape(chosen, &t->shape);
     if (chosen->activation.kind != QUANT_ACTIVATION_FLOAT) {
         scheme.stack = t->shape.rank - 2;
     }
-    QUANT_TRY(sized(p, &p->changed[role], t));
-    p->w[role] = p->changed[role].at;
-    quant_status s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at,
-                                integers ? &p->integer[role] : NULL);
+    quant_status s = round_trip(p, &scheme, t, w, out, integers ? &part->integers : NULL);
     if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
-        s = round_trip(p, &scheme, t, p->stored[role].at, p->changed[role].at,
-                       integers ? &p->integer[role] : NULL);
+        s = round_trip(p, &scheme, t, w, out, integers ? &part->integers : NULL);
     }
     return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(p->ctx, s, t->name);
 }
@@ -103,18 +155,28 @@ static quant_status encode(model_pass *p, quant_role role, const quant_tensor *t
 quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer)
 {
     const quant_forward_variant *v = &p->variants[p->variant];
-    const quant_tensor *t = quant_model_tensor(p->model, role, layer, NULL);
-    const quant_scheme *chosen = t ? scheme_of(v, t) : NULL;
+    const quant_tensor *t;
+    bool any = false;
     p->w[role] = p->stored[role].at;
-    p->activation[role].kind = QUANT_ACTIVATION_FLOAT;
-    model_integers_free(p->ctx, &p->integer[role]);
-    if (!chosen) {
+    reset_parts(p, role);
+    for (size_t k = 0; (t = quant_model_part(p->model, role, layer, k, NULL)) != NULL; k++) {
+        const quant_scheme *chosen = scheme_of(v, t);
+        any = any || chosen;
+        if (chosen && takes_integers(role) && !v->float_activations) {
+            p->part[role][k].activation = chosen->activation;
+        }
+    }
+    if (!any || v->float_weights) {
         return QUANT_OK;
     }
-    if (takes_integers(role) && !v->float_activations) {
-        p->activation[role] = chosen->activation;
+    QUANT_TRY(sized(p, &p->changed[role], role, quant_model_tensor(p->model, role, layer, NULL)));
+    p->w[role] = p->changed[role].at;
+    for (size_t k = 0; (t = quant_model_part(p->model, role, layer, k, NULL)) != NULL; k++) {
+        size_t at = k * (size_t)t->elements;
+        QUANT_TRY(encode(p, &p->part[role][k], t, scheme_of(v, t), p->stored[role].at + at,
+                         p->changed[role].at + at));
     }
-    return v->float_weights ? QUANT_OK : encode(p, role, t, chosen);
+    return QUANT_OK;
 }
 
 bool model_weights_same(const quant_forward_variant *a, const quant_forward_variant *b)

@@ -16,7 +16,7 @@ row() { # moves, what they do to the tensors, glob
     "$build/make_twin" data/moe -o "$build/moved" --moves "$1" >"$build/moved.out" || exit
     divergences data/moe "$3" >"$build/own.out"
     divergences "$build/moved" "$3" >"$build/moved.out"
-    printf '| %s | %s |' "$2" "$3"
+    printf '| %s | `%s` |' "$2" "$3"
     paste "$build/own.out" "$build/moved.out" | awk '{printf " %s → %s |", $1, $2}'
     echo
 }
