@@ -223,6 +223,10 @@ static quant_status read_kinds(const model_settings *s)
     const json_t *list = s->json ? json_object_get(s->json, "layer_types") : NULL;
     bool listed = list && !json_is_null(list);
     quant_metadata later = model_setting(s, "max_window_layers", NULL);
+    if (m->arch->slides == MODEL_LATER && later.kind != QUANT_METADATA_INTEGER) {
+        return quant_fail(s->ctx, QUANT_ETYPE, "max_window_layers: expected an integer, found "
+                          "another type");
+    }
     if (listed && (!json_is_array(list) || json_array_size(list) != z->layers)) {
         return quant_fail(s->ctx, QUANT_ESHAPE, "layer_types: expected a list of %" PRIu64
                           " names, found %zu", z->layers, json_array_size(list));
@@ -247,10 +251,31 @@ static quant_status read_kinds(const model_settings *s)
     return QUANT_OK;
 }
 
-static bool is_set(const model_settings *s, const char *name, bool otherwise)
+/* true, false, or nothing: then *set stays. */
+static quant_status read_flag(const model_settings *s, const char *name, bool *set)
 {
     quant_metadata v = model_setting(s, name, NULL);
-    return v.kind == QUANT_METADATA_INTEGER ? v.integer != 0 : otherwise;
+    if (v.kind == QUANT_METADATA_ABSENT) {
+        return QUANT_OK;
+    }
+    *set = v.integer != 0;
+    return v.kind == QUANT_METADATA_INTEGER && (v.integer == 0 || v.integer == 1)
+               ? QUANT_OK
+               : quant_fail(s->ctx, QUANT_ETYPE, "%s: expected true or false, found another value",
+                            name);
+}
+
+static quant_status read_flags(const model_settings *s)
+{
+    quant_model_sizes *z = &s->model->sizes;
+    bool slides = true, shared = true, whole = json_object_get(s->root, "tie_word_embeddings");
+    const model_settings top = {s->ctx, s->model, whole ? s->root : s->json, s->root};
+    QUANT_TRY(read_flag(s, "use_sliding_window", &slides));
+    QUANT_TRY(read_flag(s, "norm_topk_prob", &shared));
+    z->window = slides ? z->window : 0;
+    z->shares_kept = !shared;
+    z->tied = false;
+    return s->json ? read_flag(&top, "tie_word_embeddings", &z->tied) : QUANT_OK;
 }
 
 static quant_status read_settings(const model_settings *s)
@@ -261,8 +286,7 @@ static quant_status read_settings(const model_settings *s)
     for (size_t i = 0; i < KEYS; i++) {
         QUANT_TRY(read_key(s, &keys[i]));
     }
-    z->window = is_set(s, "use_sliding_window", true) ? z->window : 0;
-    z->shares_kept = !is_set(s, "norm_topk_prob", true);
+    QUANT_TRY(read_flags(s));
     QUANT_TRY(model_rope_read(s));
     QUANT_TRY(complete(s));
     if (z->layers > quant_bank_count(m->bank)) {
@@ -274,13 +298,7 @@ static quant_status read_settings(const model_settings *s)
         return QUANT_ENOMEM;
     }
     QUANT_TRY(read_kinds(s));
-    if (!s->json) {
-        return check_gguf(s);
-    }
-    bool whole = json_object_get(s->root, "tie_word_embeddings") != NULL; /* it rules a section */
-    const model_settings top = {s->ctx, m, whole ? s->root : s->json, s->root};
-    z->tied = is_set(&top, "tie_word_embeddings", false);
-    return QUANT_OK;
+    return s->json ? QUANT_OK : check_gguf(s);
 }
 
 static quant_status choose(const model_settings *s, const char *name)

@@ -263,6 +263,10 @@ static quant_status fill(quant_context *ctx, quant_model *m, const char *path)
     find_root(m);
     choose_row(m);
     size_t count = quant_bank_count(m->bank), layers = (size_t)m->sizes.layers;
+    if (apart_of_layer(m) > count / layers) {
+        return quant_fail(ctx, QUANT_EFIELD, "%s: experts: expected %" PRIu64 " tensors of theirs, "
+                          "found %zu tensors in all", path, apart_of_layer(m) * layers, count);
+    }
     m->index = quant_alloc(ctx, layers, QUANT_ROLE_COUNT * sizeof *m->index);
     m->apart = quant_alloc(ctx, layers, (size_t)apart_of_layer(m) * sizeof *m->apart);
     bool *used = quant_alloc(ctx, count, sizeof *used);

@@ -9,7 +9,7 @@
 static const struct {
     const char *json, *gguf;
     const char *text; /* harmless, when it is text */
-    double number;    /* harmless, when it is a number; null, false and [] always are */
+    double number;    /* harmless, when it is a number (false is 0); null and [] always are */
 } refused[] = {
     {NULL, "rope.scaling.factor", NULL, 0},
     {NULL, "rope.scaling.type", "none", 0},
@@ -29,7 +29,7 @@ quant_status model_config_refused(const model_settings *s)
         quant_metadata v = model_setting(s, refused[i].json, refused[i].gguf);
         bool number = v.kind == QUANT_METADATA_INTEGER || v.kind == QUANT_METADATA_REAL;
         bool none = v.kind == QUANT_METADATA_ABSENT ||
-                    (number && (v.real == 0 || v.real == refused[i].number));
+                    (number && v.real == refused[i].number);
         bool word = refused[i].text && v.kind == QUANT_METADATA_TEXT &&
                     strcmp(v.text, refused[i].text) == 0;
         if (!none && !word) {
