@@ -110,9 +110,9 @@ static quant_status allocate(model_pass *p)
 void model_pass_end(model_pass *p)
 {
     model_buffer *const list[] = {&p->stream, &p->routes, &p->rotary[0], &p->rotary[1], &p->x,
-                                  &p->q, &p->k, &p->v, &p->mix, &p->added, &p->gate, &p->up, &p->both,
-                                  &p->experts, &p->expert_in, &p->expert_out, &p->attention,
-                                  &p->scores};
+                                  &p->q, &p->k, &p->v, &p->mix, &p->added, &p->gate, &p->up,
+                                  &p->both, &p->experts, &p->expert_in, &p->expert_out,
+                                  &p->attention, &p->scores};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         model_buffer_free(p->ctx, list[i]);
     }
