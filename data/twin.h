@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* twin.h - the same function with other weights: a trained model rescaled such that nothing that it
- * computes changes, but the spread of its weights does.
+ * says changes, but the spread of its weights does.
  *
  * A move picks numbers f_i = 2^e_i, e_i = rint(spread * n_i / ln 2) with standard normal n_i: a
  * log-normal variable, rounded to powers of two. What is written by one tensor is multiplied by
@@ -10,8 +10,8 @@
  *            head, unless that is the embedding too) against column i of those matrices
  *   values   row i of v against column i of o for every query head that reads that value head.
  *            Attention is a mean over positions, which does not mix the elements of a head
- *   inner    row i of up against column i of down, also in every expert by itself. The gate stays:
- *            its activation is no multiple of anything
+ *   inner    row i of up against column i of down, also in every expert by itself (where gate and
+ *            up are one tensor, its lower half). The gate stays: act(f x) is no multiple of act(x)
  *   keys     element i of the key against element i of the query: gains of k_norm and q_norm where
  *            there are any, otherwise rows of k and q. The two elements of a rotary pair share f,
  *            since only then does the rotation commute with it
@@ -48,8 +48,9 @@ typedef struct twin_result {
 } twin_result;
 
 /* Write the twin of model to path, a safetensors file. Memory: the largest tensor three times.
- * QUANT_EUNSUPPORTED: a type other than F32, F16 and BF16, or no safetensors; QUANT_ERANGE: an
- * element that would not be exact. */
+ * QUANT_EUNSUPPORTED: a type other than F32, F16 and BF16, no safetensors, or norms that are asked
+ * to move but multiply by 1 + g, whose g would round; QUANT_ERANGE: an element that would not be
+ * exact. */
 quant_status twin_write(quant_context *ctx, quant_model *model, const twin_options *options,
                         const char *path, twin_result *result);
 

@@ -166,6 +166,8 @@ static const struct {
     {"gemma3_text", "\"rope_type\": \"linear\"", "\"rope_type\": \"dynamic\"",
      "full_attention: rope_type", QUANT_EUNSUPPORTED},
     {"gemma3", "\"text_config\"", "\"texts_config\"", "text_config", QUANT_EFIELD},
+    {"gemma3", "\"gemma3_text\"", "\"gemma4_text\"", "expected \"gemma3_text\"",
+     QUANT_EUNSUPPORTED},
     {"gemma3", "\"text_config\"", "\"quantization_config\": {\"a\": 1}, \"text_config\"",
      "quantization_config", QUANT_EUNSUPPORTED},
     {"qwen3_moe", "\"decoder_sparse_step\": 1", "\"decoder_sparse_step\": 2",

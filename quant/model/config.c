@@ -341,9 +341,16 @@ static quant_status enter_section(model_settings *s)
         return QUANT_OK;
     }
     s->json = json_object_get(s->root, section);
-    return json_is_object(s->json) ? QUANT_OK
-                                   : quant_fail(s->ctx, QUANT_EFIELD, "%s: expected an object, "
-                                                "found none", section);
+    if (!json_is_object(s->json)) {
+        return quant_fail(s->ctx, QUANT_EFIELD, "%s: expected an object, found none", section);
+    }
+    const json_t *type = json_object_get(s->json, "model_type");
+    const char *word = type ? json_string_value(type) : NULL, *name = s->model->arch->name;
+    size_t n = strlen(name);
+    bool fits = !type || (word && strncmp(word, name, n) == 0 && strcmp(word + n, "_text") == 0);
+    return fits ? QUANT_OK
+                : quant_fail(s->ctx, QUANT_EUNSUPPORTED, "%s: model_type: expected \"%s_text\", "
+                             "found \"%.60s\"", section, name, word ? word : "(no text)");
 }
 
 static quant_status read_json(quant_context *ctx, quant_model *model, const char *path)
