@@ -104,6 +104,35 @@ static void older_spellings_mean_the_same(void)
     quant_context_free(ctx);
 }
 
+/* "model.language_model." instead of "language_model.model.", which is as long. */
+static void decoders_stand_under_several_roots(void)
+{
+    static const char one[] = "language_model.model.", other[] = "model.language_model.";
+    size_t n = 0, moved = 0;
+    ctx = quant_context_new(NULL);
+    char *config = scratch_get("tests/golden/gemma3/config.json", &n);
+    const char *folder = with_config("gemma3", config);
+    const char *path = scratch_join(folder, "model.safetensors");
+    char *weights = scratch_get(path, &n);
+    for (char *at = weights; (at = memmem(at, n - (size_t)(at - weights), one, sizeof one - 1));) {
+        memcpy(at, other, sizeof one - 1);
+        moved++;
+    }
+    CU_ASSERT(moved > 20);
+    scratch_put(path, weights, n);
+    golden g = golden_of("gemma3");
+    float *want = logits_of("tests/golden/gemma3", &g), *got = logits_of(folder, &g);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(want);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(got);
+    CU_ASSERT_EQUAL(memcmp(want, got, g.logits_count * sizeof *got), 0);
+    free(want);
+    free(got);
+    free(weights);
+    free(config);
+    golden_free(&g);
+    quant_context_free(ctx);
+}
+
 /* The configuration of a net with the first `from` replaced. */
 static quant_status opens(const char *net, const char *from, const char *to)
 {
@@ -200,4 +229,5 @@ static void what_is_not_understood_is_refused(void)
 }
 
 TEST_SUITE(config, {"older spellings mean the same", older_spellings_mean_the_same},
+           {"decoders stand under several roots", decoders_stand_under_several_roots},
            {"what is not understood is refused by name", what_is_not_understood_is_refused})
