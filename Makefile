@@ -152,7 +152,7 @@ lint:
 PUBLIC := $(patsubst %,quant/%,activation.h assert.h context.h encode.h fidelity.h gemm.h kmeans1d.h \
   observer.h predict.h quant.h random.h scheme.h shape.h status.h status.def bank/bank.h \
   bank/dtype.def bank/output.h \
-  bank/packed.h bank/safetensors_write.h bank/sha256.h lab/array_gate.h lab/compare.h lab/gate.h \
+  bank/packed.h bank/safetensors_write.h bank/sha256.h lab/array_gate.h lab/cliff.h lab/compare.h lab/gate.h \
   lab/inspect.h lab/jacobian.h lab/propagate.h lab/recipe.h lab/routing.h lab/whiteness.h model/block.h \
   model/forward.h model/model.h)
 install: all

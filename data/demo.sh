@@ -22,7 +22,7 @@ echo "\$ build/make_twin data/moe -o build/twin"
 echo
 show '/^Weight SQNR/,$d' compare "$build/twin" --schemes "$schemes"
 for model in data/moe "$build/twin"; do
-    show '/^logits/,$!d' propagate $model --tokens data/moe/golden.npz --schemes "$schemes"
+    show '/^weights; outputs/,$!d' propagate $model --tokens data/moe/golden.npz --schemes "$schemes"
     echo
 done
 rm -f "$build/demo.out"

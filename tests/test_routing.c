@@ -320,7 +320,7 @@ static void frozen_routes_leave_nothing_of_the_routers(void)
 static void the_command_tells_routes(void)
 {
     static const char *const forms[][4] = {
-        {"table", "routes of all layers: ", "\nsliding  ", "  routes frozen  "},
+        {"table", "routes of all layers: ", "\nsliding  ", "\nroutes frozen  "},
         {"json", "\"changed_injected\": ", "\"kinds\": {", "\"logits_frozen\": {"},
         {"csv", "changed_free,changed_injected,changed_carried", ",expert_down,all,",
          ",relative_error_frozen,"}};

@@ -26,6 +26,7 @@ void quant_ledger_pool(quant_ledger_terms *sum, const quant_ledger_terms *more)
     sum->carried_dot += more->carried_dot;
     sum->injected_dot += more->injected_dot;
     sum->cross_dot += more->cross_dot;
+    sum->injected_clean += more->injected_clean;
     sum->frozen2 += more->frozen2;
     sum->frozen_injected2 += more->frozen_injected2;
 }
@@ -43,6 +44,42 @@ double quant_ledger_error(const quant_ledger_terms *t)
 double quant_ledger_delta(const quant_ledger_terms *t)
 {
     return lab_norm_ratio(t->injected2, t->clean2);
+}
+
+double quant_ledger_output_cosine(const quant_ledger_terms *t)
+{
+    double got2 = t->clean2 + 2 * t->injected_clean + t->injected2;
+    if (t->clean2 == 0 || !(got2 > 0)) {
+        return t->clean2 == 0 && t->injected2 == 0 ? (double)NAN : 0;
+    }
+    double c = (t->clean2 + t->injected_clean) / sqrt(t->clean2 * got2);
+    return c > 1 ? 1 : c;
+}
+
+static bool is_output(int place)
+{
+    return place <= QUANT_PLACE_DOWN ? place != QUANT_PLACE_SCORES : place == QUANT_PLACE_EXPERTS;
+}
+
+quant_ledger_outputs quant_ledger_outputs_of(const quant_ledger *l)
+{
+    quant_ledger_outputs out = {{.n = 0}, .worst_cosine = (double)NAN};
+    for (uint64_t d = 1; d + 1 < l->depths; d++) {
+        for (int p = 0; p < QUANT_PLACE_STREAM; p++) {
+            quant_ledger_terms t = quant_ledger_pooled(l, d, (quant_place)p);
+            double cosine = quant_ledger_output_cosine(&t);
+            if (!is_output(p) || t.n == 0 || isnan(cosine)) {
+                continue;
+            }
+            quant_ledger_pool(&out.pooled, &t);
+            if (!(cosine >= out.worst_cosine)) {
+                out.worst_cosine = cosine;
+                out.worst_depth = d;
+                out.worst_place = (quant_place)p;
+            }
+        }
+    }
+    return out;
 }
 
 double quant_ledger_frozen_error(const quant_ledger_terms *t)

@@ -18,10 +18,12 @@ const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t)
 }
 
 static quant_status round_trip(quant_context *ctx, const quant_scheme *scheme,
-                               const quant_tensor *t, const float *w, float *copy)
+                               const quant_tensor *t, const float *w, float *copy,
+                               uint64_t *bytes)
 {
     quant_layout layout;
     QUANT_TRY(quant_encode_layout(ctx, scheme, &t->shape, &layout));
+    *bytes = layout.stored_bytes;
     void *packed = quant_alloc(ctx, layout.bytes, 1);
     if (!packed) {
         return QUANT_ENOMEM;
@@ -35,7 +37,7 @@ static quant_status round_trip(quant_context *ctx, const quant_scheme *scheme,
 }
 
 quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
-                           const float *w, float *copy)
+                           const float *w, float *copy, uint64_t *bytes)
 {
     lab_pick mine = *pick;
     const quant_scheme *picked = lab_pick_scheme(&mine, t);
@@ -43,9 +45,9 @@ quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant
         return quant_fail(ctx, QUANT_EINVAL, "tensor %s: expected one that is quantized", t->name);
     }
     quant_scheme scheme = quant_scheme_for_shape(picked, &t->shape);
-    quant_status s = round_trip(ctx, &scheme, t, w, copy);
+    quant_status s = round_trip(ctx, &scheme, t, w, copy, bytes);
     if (s == QUANT_ESCALE && quant_scheme_widen(&scheme)) {
-        s = round_trip(ctx, &scheme, t, w, copy);
+        s = round_trip(ctx, &scheme, t, w, copy, bytes);
     }
     return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(ctx, s, t->name);
 }

@@ -291,6 +291,12 @@ static quant_status whiteness(const work *w, quant_propagate_column *c)
                         : QUANT_ENOMEM;
 }
 
+static quant_status weights(const work *w, quant_propagate_column *c)
+{
+    const lab_pick pick = pick_of(w, c);
+    return lab_column_weights(w->ctx, w->model, &pick, &c->weights);
+}
+
 static quant_status run_column(const work *w, quant_propagate_column *c)
 {
     count_tensors(w, c);
@@ -298,6 +304,8 @@ static quant_status run_column(const work *w, quant_propagate_column *c)
         size_t left = w->tokens->n - i;
         QUANT_TRY(run_batch(w, c, i, left < w->batch ? left : w->batch));
     }
+    c->outputs = quant_ledger_outputs_of(&c->ledger);
+    QUANT_TRY(weights(w, c));
     QUANT_TRY(isolate(w, c));
     QUANT_TRY(whiteness(w, c));
     if (c->frozen_rows) {
@@ -342,6 +350,7 @@ static quant_status run_all(work *w)
     for (size_t i = 0; i < w->result->column_count; i++) {
         QUANT_TRY(run_column(w, &w->result->columns[i]));
     }
+    QUANT_TRY(lab_find_cliffs(w->ctx, w->result));
     return is_rounded(w) ? quant_logits_summarize(w->ctx, w->result->arithmetic_rows, w->tokens->n,
                                                   w->tokens->s, w->options->seed,
                                                   &w->result->arithmetic)

@@ -24,6 +24,8 @@
 #define QUANT_LAB_PROPAGATE_H
 
 #include "quant/bank/packed.h"
+#include "quant/fidelity.h"
+#include "quant/lab/cliff.h"
 #include "quant/lab/compare.h"
 #include "quant/lab/jacobian.h"
 #include "quant/lab/recipe.h"
@@ -39,6 +41,7 @@ typedef struct quant_ledger_terms {
     double clean2, error2;                       /* |f(W,x)|^2, |E|^2 */
     double carried2, injected2, cross2;
     double carried_dot, injected_dot, cross_dot; /* with E */
+    double injected_clean;                       /* <injected, f(W,x)> */
     double frozen2, frozen_injected2;            /* 0 when the model has no experts */
 } quant_ledger_terms;
 
@@ -60,7 +63,10 @@ void quant_ledger_pool(quant_ledger_terms *sum, const quant_ledger_terms *more);
 double quant_ledger_error(const quant_ledger_terms *t);
 /* |injected| / |f(W,x)|, the delta of the growth models. */
 double quant_ledger_delta(const quant_ledger_terms *t);
-/* The same two with the routes of the clean run. */
+/* Of f(W',x) and f(W,x), both on clean input: the output fidelity of this part alone. NaN when both
+ * are zero, 0 when one is. */
+double quant_ledger_output_cosine(const quant_ledger_terms *t);
+/* Error and delta with the routes of the clean run. */
 double quant_ledger_frozen_error(const quant_ledger_terms *t);
 double quant_ledger_frozen_delta(const quant_ledger_terms *t);
 
@@ -114,6 +120,16 @@ quant_ledger_terms quant_ledger_pooled(const quant_ledger *l, uint64_t depth, qu
  * the model has no such layer. */
 quant_ledger_terms quant_ledger_kind(const quant_ledger *l, const quant_model *model, bool local,
                                      quant_place place);
+
+/* What the matrices of all layers put out (q, k, v, o, gate, up, down, and the experts' sum) when
+ * their layer's input is clean: energies pooled, and the worst place of a layer. */
+typedef struct quant_ledger_outputs {
+    quant_ledger_terms pooled;
+    double worst_cosine;      /* NaN: none has one */
+    uint64_t worst_depth;
+    quant_place worst_place;
+} quant_ledger_outputs;
+quant_ledger_outputs quant_ledger_outputs_of(const quant_ledger *l);
 
 /* Arithmetic as a term of its own: with `clean` run in float and everything else rounded to the
  * compute type, error = (quantized - unquantized, rounded) + (unquantized, rounded - float). */
@@ -268,6 +284,14 @@ typedef struct quant_propagate_options {
     void *progress_user;
 } quant_propagate_options;
 
+/* The tensors that a column quantizes, against their decoded copies. */
+typedef struct quant_propagate_weights {
+    quant_fidelity pooled;    /* energies added */
+    uint64_t bytes;           /* codes, scales, tables */
+    double worst_cosine;      /* NaN: nothing is quantized */
+    const char *worst;        /* its tensor, owned by the model's bank */
+} quant_propagate_weights;
+
 /* With quantized activations the injected error of a layer, f(W',x') - f(W,x) on clean input x, has
  * two sides and a cross term: weights f(W',x) - f(W,x), activations f(W,x') - f(W,x), where x' are
  * the inputs of the layer's matrices as they are quantized. */
@@ -275,7 +299,9 @@ typedef struct quant_propagate_column {
     quant_scheme scheme;           /* all zero for a recipe */
     char text[QUANT_SCHEME_TEXT];
     uint64_t quantized, kept;      /* tensors */
+    quant_propagate_weights weights;
     quant_ledger ledger;
+    quant_ledger_outputs outputs;
     quant_arithmetic_terms *arithmetic; /* [depths], at STREAM and, last, LOGITS; NULL with f32 */
     quant_output_parts *sides;     /* [depths] of the stream, n = 0 where there is no layer; NULL:
                                       the scheme leaves activations in float */
@@ -291,6 +317,19 @@ typedef struct quant_propagate_column {
     size_t isolated_count, isolated_room;
 } quant_propagate_column;
 
+/* What falls off: cosine of the weights, pooled cosine of the outputs on clean input, mean cosine
+ * of the logits, ratio of perplexities. The loss is 1 - cosine or log ratio. */
+typedef enum quant_fall {
+    QUANT_FALL_WEIGHTS,
+    QUANT_FALL_OUTPUTS,
+    QUANT_FALL_LOGITS,
+    QUANT_FALL_PERPLEXITY,
+    QUANT_FALL_COUNT
+} quant_fall;
+/* Limits: a cosine that people gate on, and a tenth more perplexity. */
+#define QUANT_FALL_COSINE 0.97
+#define QUANT_FALL_RATIO 1.1
+
 typedef struct quant_propagate_result {
     size_t n, s;
     uint64_t depths;
@@ -298,6 +337,7 @@ typedef struct quant_propagate_result {
     quant_jacobian *jacobians;          /* [layers]; NULL when not asked */
     quant_propagate_column *columns;    /* one per scheme */
     size_t column_count;
+    quant_cliff cliffs[QUANT_FALL_COUNT]; /* indices are of columns */
     quant_logits_row *arithmetic_rows;  /* [n][s]: unquantized, f32 against compute; NULL: f32 */
     quant_logits_summary arithmetic;
 } quant_propagate_result;
@@ -308,6 +348,10 @@ typedef struct quant_propagate_result {
 quant_status quant_propagate(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                              const quant_propagate_options *options,
                              quant_propagate_result **result);
+/* Bits a weight of what the column quantizes; NaN when that is nothing. */
+double quant_propagate_bits(const quant_propagate_column *column);
+/* The figure that falls, not its loss. */
+double quant_propagate_figure(const quant_propagate_column *column, quant_fall fall);
 void quant_propagate_free(quant_context *ctx, quant_propagate_result *result);
 
 #endif

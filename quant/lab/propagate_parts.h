@@ -24,6 +24,7 @@ static inline void lab_ledger_put(quant_ledger_terms *t, double clean, double bo
     t->carried_dot += c * e;
     t->injected_dot += i * e;
     t->cross_dot += x * e;
+    t->injected_clean += i * clean;
 }
 
 static inline void lab_ledger_put_frozen(quant_ledger_terms *t, double clean, double frozen,
@@ -95,9 +96,12 @@ typedef struct lab_pick {
 /* The scheme, when the tensor is selected, has values to encode and fits. */
 const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
 /* copy[elements]: w of a tensor that is picked, encoded (with store=f32 where scales overflow) and
- * decoded. */
+ * decoded; *bytes: of its codes, scales and tables. */
 quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
-                           const float *w, float *copy);
+                           const float *w, float *copy, uint64_t *bytes);
+/* All tensors that the column quantizes; names are the bank's. */
+quant_status lab_column_weights(quant_context *ctx, quant_model *model, const lab_pick *pick,
+                                quant_propagate_weights *out);
 
 /* Whether a scheme that is picked quantizes activations. */
 bool lab_has_activations(const lab_pick *pick, const quant_bank *bank);
@@ -141,6 +145,9 @@ enum { LAB_JACOBIAN_WORK = 4 * 2 * (QUANT_JACOBIAN_PROBES + QUANT_JACOBIAN_STEPS
 /* rows[layers + 2] */
 quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,
                                   const lab_pick *pick, uint64_t seed, quant_whiteness_row *rows);
+
+/* The cliffs of a result with its columns; none where a column quantizes nothing. */
+quant_status lab_find_cliffs(quant_context *ctx, quant_propagate_result *result);
 
 /* rows[n][s] of two sets of logits over the same tokens. */
 void lab_logits_rows(quant_context *ctx, const float *ref, const float *got,

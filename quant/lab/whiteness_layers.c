@@ -41,7 +41,7 @@ static quant_status test_tensor(walk *w, const quant_tensor *t, size_t index,
         s = quant_bank_read_f32(w->ctx, quant_model_bank(w->model), index, 0, t->elements, x);
     }
     if (s == QUANT_OK) {
-        s = lab_pick_copy(w->ctx, &w->pick, t, x, copy);
+        s = lab_pick_copy(w->ctx, &w->pick, t, x, copy, &(uint64_t){0});
     }
     if (s == QUANT_OK) {
         for (size_t i = 0; i < n; i++) {

@@ -1,45 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* propagate_json.c - JSON and CSV of propagate; both read the terms off one table of fields. */
+/* propagate_json.c - JSON of propagate. */
 #include <math.h>
 #include <stdio.h>
 
 #include "quant/internal.h"
-#include "quant/report/csv.h"
 #include "quant/report/propagate_parts.h"
-
-#define FIELD(name, value) \
-    static double name(const quant_ledger_terms *t) \
-    { \
-        return value; \
-    }
-FIELD(share_carried, quant_ledger_shares_of(t).carried)
-FIELD(share_injected, quant_ledger_shares_of(t).injected)
-FIELD(share_cross, quant_ledger_shares_of(t).cross)
-FIELD(norm_clean, sqrt(t->clean2))
-FIELD(norm_error, sqrt(t->error2))
-FIELD(norm_carried, sqrt(t->carried2))
-FIELD(norm_injected, sqrt(t->injected2))
-FIELD(norm_cross, sqrt(t->cross2))
-
-static const struct {
-    const char *key;
-    double (*of)(const quant_ledger_terms *t);
-    bool experts; /* told of models with experts only */
-} fields[] = {
-    {"relative_error", quant_ledger_error, false},
-    {"delta", quant_ledger_delta, false},
-    {"share_carried", share_carried, false},
-    {"share_injected", share_injected, false},
-    {"share_cross", share_cross, false},
-    {"norm_clean", norm_clean, false},
-    {"norm_error", norm_error, false},
-    {"norm_carried", norm_carried, false},
-    {"norm_injected", norm_injected, false},
-    {"norm_cross", norm_cross, false},
-    {"relative_error_frozen", quant_ledger_frozen_error, true},
-    {"delta_frozen", quant_ledger_frozen_delta, true},
-};
-enum { FIELDS = sizeof fields / sizeof *fields };
 
 /* One array over the positions for each field. */
 static void put_positions(quant_json_writer *w, const quant_propagate_column *c, uint64_t depth,
@@ -47,13 +12,13 @@ static void put_positions(quant_json_writer *w, const quant_propagate_column *c,
 {
     const quant_ledger *l = &c->ledger;
     quant_json_open(w, "positions", '{', QUANT_JSON_LINES);
-    for (size_t f = 0; f < FIELDS; f++) {
-        if (fields[f].experts && c->routing.experts == 0) {
+    for (size_t f = 0; f < PROPAGATE_FIELDS; f++) {
+        if (propagate_fields[f].experts && c->routing.experts == 0) {
             continue;
         }
-        quant_json_open(w, fields[f].key, '[', QUANT_JSON_INLINE);
+        quant_json_open(w, propagate_fields[f].key, '[', QUANT_JSON_INLINE);
         for (size_t j = 0; j < l->positions; j++) {
-            double value = fields[f].of(quant_ledger_at(l, depth, place, j));
+            double value = propagate_fields[f].of(quant_ledger_at(l, depth, place, j));
             quant_json_put(w, NULL, quant_value_real(value));
         }
         quant_json_close(w);
@@ -64,9 +29,9 @@ static void put_positions(quant_json_writer *w, const quant_propagate_column *c,
 static void put_terms(quant_json_writer *w, const quant_propagate_column *c,
                       const quant_ledger_terms *t)
 {
-    for (size_t f = 0; f < FIELDS; f++) {
-        if (!fields[f].experts || c->routing.experts > 0) {
-            quant_json_put(w, fields[f].key, quant_value_real(fields[f].of(t)));
+    for (size_t f = 0; f < PROPAGATE_FIELDS; f++) {
+        if (!propagate_fields[f].experts || c->routing.experts > 0) {
+            quant_json_put(w, propagate_fields[f].key, quant_value_real(propagate_fields[f].of(t)));
         }
     }
 }
@@ -268,6 +233,7 @@ static void put_column(quant_json_writer *w, const quant_propagate_report *repor
     quant_json_put(w, "scheme", quant_value_text(c->text));
     quant_json_put(w, "quantized", quant_value_count(c->quantized));
     quant_json_put(w, "kept", quant_value_count(c->kept));
+    propagate_put_fidelity(w, c);
     propagate_put_logits(w, "logits", &c->logits, c->rows, r);
     if (r->jacobians) {
         put_jacobians(w, c, r->jacobians);
@@ -312,6 +278,7 @@ quant_status quant_propagate_report_json(quant_context *ctx, const quant_propaga
     if (r->arithmetic_rows) {
         propagate_put_logits(&w, "arithmetic_alone", &r->arithmetic, r->arithmetic_rows, r);
     }
+    propagate_put_falls(&w, r);
     quant_json_open(&w, "schemes", '[', QUANT_JSON_LINES);
     for (size_t i = 0; i < r->column_count; i++) {
         put_column(&w, report, &r->columns[i]);
@@ -319,81 +286,4 @@ quant_status quant_propagate_report_json(quant_context *ctx, const quant_propaga
     quant_json_close(&w);
     quant_json_close(&w);
     return quant_json_finish(ctx, &w);
-}
-
-/* ---- CSV ------------------------------------------------------------------------------------ */
-
-/* Shares of tokens, in the lines of the router. */
-static void put_changed(quant_csv_writer *w, const quant_propagate_column *c, uint64_t depth,
-                        quant_place place, const size_t *position)
-{
-    double nan = (double)NAN, share[3] = {nan, nan, nan};
-    const quant_routing *r = &c->routing;
-    if (place == QUANT_PLACE_ROUTER) {
-        quant_routing_terms t = position ? r->terms[(depth - 1) * r->positions + *position]
-                                         : quant_routing_pooled(r, depth - 1);
-        const uint64_t changed[] = {t.free, t.injected, t.carried};
-        for (int i = 0; i < 3; i++) {
-            share[i] = (double)changed[i] / (double)t.tokens;
-        }
-    }
-    for (int i = 0; i < 3; i++) {
-        quant_csv_put(w, quant_value_real(share[i]));
-    }
-}
-
-static void put_row(quant_csv_writer *w, const quant_propagate_column *c, uint64_t depth,
-                    quant_place place, const size_t *position)
-{
-    char layer[QUANT_DEPTH_TEXT];
-    quant_ledger_terms t = position ? *quant_ledger_at(&c->ledger, depth, place, *position)
-                                    : quant_ledger_pooled(&c->ledger, depth, place);
-    quant_depth_text(depth, c->ledger.depths, layer);
-    quant_csv_put(w, quant_value_text(c->text));
-    quant_csv_put(w, quant_value_text(layer));
-    quant_csv_put(w, quant_value_text(quant_place_name(place)));
-    quant_csv_put(w, position ? quant_value_count(*position) : quant_value_text("all"));
-    for (size_t f = 0; f < FIELDS; f++) {
-        bool told = !fields[f].experts || c->routing.experts > 0;
-        quant_csv_put(w, quant_value_real(told ? fields[f].of(&t) : (double)NAN));
-    }
-    put_changed(w, c, depth, place, position);
-    quant_csv_end_row(w);
-}
-
-static void put_rows(quant_csv_writer *w, const quant_propagate_column *c)
-{
-    for (uint64_t d = 0; d < c->ledger.depths; d++) {
-        for (int p = 0; p < QUANT_PLACE_COUNT; p++) {
-            if (quant_ledger_at(&c->ledger, d, (quant_place)p, 0)->n == 0) {
-                continue;
-            }
-            put_row(w, c, d, (quant_place)p, NULL);
-            for (size_t j = 0; j < c->ledger.positions; j++) {
-                put_row(w, c, d, (quant_place)p, &j);
-            }
-        }
-    }
-}
-
-quant_status quant_propagate_report_csv(quant_context *ctx, const quant_propagate_report *report,
-                                        FILE *to)
-{
-    static const char *const keys[] = {"scheme", "layer", "place", "position"};
-    static const char *const changed[] = {"changed_free", "changed_injected", "changed_carried"};
-    quant_csv_writer w = {to, false};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        quant_csv_put(&w, quant_value_text(keys[i]));
-    }
-    for (size_t f = 0; f < FIELDS; f++) {
-        quant_csv_put(&w, quant_value_text(fields[f].key));
-    }
-    for (size_t i = 0; i < 3; i++) {
-        quant_csv_put(&w, quant_value_text(changed[i]));
-    }
-    quant_csv_end_row(&w);
-    for (size_t i = 0; i < report->result->column_count; i++) {
-        put_rows(&w, &report->result->columns[i]);
-    }
-    return ferror(to) ? quant_fail(ctx, QUANT_EIO, "CSV: writing failed") : QUANT_OK;
 }

@@ -7,6 +7,15 @@
 #include "quant/report/propagate_report.h"
 #include "quant/report/table.h"
 
+/* Figures of one place, for JSON and CSV. */
+typedef struct propagate_field {
+    const char *key;
+    double (*of)(const quant_ledger_terms *t);
+    bool experts; /* told of models with experts only */
+} propagate_field;
+enum { PROPAGATE_FIELDS = 13 };
+extern const propagate_field propagate_fields[PROPAGATE_FIELDS];
+
 /* Cells; a share of NaN is "-". */
 void propagate_add_real(quant_table *t, double value);
 void propagate_add_share(quant_table *t, double share);
@@ -26,6 +35,13 @@ void propagate_put_logits(quant_json_writer *w, const char *key, const quant_log
 /* What layers inject, by weights and by activations; put nothing without c->sides. */
 quant_status propagate_print_sides(quant_context *ctx, const quant_propagate_column *c, FILE *to);
 void propagate_put_sides(quant_json_writer *w, const quant_propagate_column *c);
+
+/* Schemes side by side, and where each figure falls. */
+quant_status propagate_print_summary(quant_context *ctx, const quant_propagate_report *report,
+                                     FILE *to);
+void propagate_put_falls(quant_json_writer *w, const quant_propagate_result *r);
+/* Weights and outputs: members of an open object. */
+void propagate_put_fidelity(quant_json_writer *w, const quant_propagate_column *c);
 
 /* Routes: only with experts. */
 quant_status propagate_print_routing(quant_context *ctx, const quant_propagate_report *report,

@@ -198,48 +198,6 @@ static quant_status print_arithmetic(quant_context *ctx, const quant_propagate_r
     return propagate_print_table(t, to);
 }
 
-static void add_logits(quant_table *t, const char *name, const quant_logits_summary *s)
-{
-    char text[QUANT_TEXT_NUMBER];
-    quant_table_add(t, name);
-    quant_text_cosine(s->cosine_mean, text);
-    quant_table_add(t, text);
-    quant_text_cosine(s->cosine_least, text);
-    quant_table_add(t, text);
-    propagate_add_real(t, s->relative_error);
-    propagate_add_real(t, s->kl_mean);
-    propagate_add_real(t, s->kl_99);
-    snprintf(text, sizeof text, "%.2f %%", 100 * s->same_top);
-    quant_table_add(t, text);
-    snprintf(text, sizeof text, "%.4f", s->got_perplexity);
-    quant_table_add(t, text);
-}
-
-static const quant_column logits_columns[] = {
-    {"", true, 20}, {"cosine\nmean ↑", false, 0}, {"\nleast ↑", false, 0},
-    {"relative\nerror ↓", false, 0}, {"KL\nmean ↓", false, 0}, {"\n99 % ↓", false, 0},
-    {"top-1 ↑", false, 0}, {"perplexity ↓", false, 0}};
-
-static quant_status print_logits(quant_context *ctx, const quant_propagate_report *report, FILE *to)
-{
-    const quant_propagate_result *r = report->result;
-    quant_table *t = quant_table_new(ctx, logits_columns,
-                                     sizeof logits_columns / sizeof *logits_columns,
-                                     2 * r->column_count + 1);
-    fprintf(to, "logits at %zu positions, KL(unquantized || quantized) in nats; unquantized "
-            "perplexity %.4f\n", r->n * r->s, r->columns[0].logits.ref_perplexity);
-    for (size_t i = 0; t && i < r->column_count; i++) {
-        add_logits(t, r->columns[i].text, &r->columns[i].logits);
-        if (r->columns[i].frozen_rows) {
-            add_logits(t, "  routes frozen", &r->columns[i].frozen);
-        }
-    }
-    if (t && r->arithmetic_rows) {
-        add_logits(t, "arithmetic alone", &r->arithmetic);
-    }
-    return propagate_print_table(t, to);
-}
-
 static quant_status print_jacobians(quant_context *ctx, const quant_propagate_column *c,
                                     const quant_jacobian *j, FILE *to)
 {
@@ -317,13 +275,6 @@ static quant_status print_isolated(quant_context *ctx, const quant_propagate_col
     return propagate_print_table(t, to);
 }
 
-static void print_verdict(const char *name, const quant_logits_summary *s, FILE *to)
-{
-    char text[QUANT_LOGITS_VERDICT];
-    quant_logits_verdict(s, text);
-    fprintf(to, "%s: %s\n", name, text);
-}
-
 static quant_status print_column(quant_context *ctx, const quant_propagate_report *report,
                                  const quant_propagate_column *c, FILE *to)
 {
@@ -360,15 +311,6 @@ quant_status quant_propagate_report_table(quant_context *ctx, const quant_propag
         QUANT_TRY(print_column(ctx, report, &r->columns[i], to));
     }
     fputs("\n", to);
-    QUANT_TRY(print_logits(ctx, report, to));
-    for (size_t i = 0; i < r->column_count; i++) {
-        print_verdict(r->columns[i].text, &r->columns[i].logits, to);
-    }
-    if (r->arithmetic_rows) {
-        print_verdict("arithmetic alone", &r->arithmetic, to);
-    }
-    const quant_logits_summary *l = &r->columns[0].logits;
-    fprintf(to, "intervals: 95 %%, paired bootstrap over %zu %s\n", l->units,
-            l->by_sequence ? "sequences" : "runs of neighbouring positions");
+    QUANT_TRY(propagate_print_summary(ctx, report, to));
     return ferror(to) ? quant_fail(ctx, QUANT_EIO, "table: writing failed") : QUANT_OK;
 }

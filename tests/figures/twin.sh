@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.." || exit 2
 divergences() { # model, glob: mean KL under each scheme
     "$quant" propagate "$1" --tokens data/moe/golden.npz --tensors "$2" --schemes \
         "$(for s in $schemes; do printf '%s,stack=1;' "$s"; done | sed 's/;$//')" |
-        sed '1,/^logits/d' | awk '/%/ && $2 ~ /^-?[01][.]/ {print $5}'
+        sed '1,/^weights; outputs/d' | awk '$2 ~ /^[0-9]+[.][0-9][0-9]$/ {print $7}'
 }
 
 row() { # moves, what they do to the tensors, glob
