@@ -147,7 +147,8 @@ static int one_stack(uint64_t k, film *f)
     draw r = draw_begin("hybrid stacks", k);
     int layers = (int)draw_int(&r, LEAST, MOST);
     quant_scheme scheme = scheme_of(texts[draw_int(&r, 0, 5)]);
-    quant_model *model = deep_model_make(ctx, k + test_seed(), layers);
+    quant_model *model = k % 4 == 3 ? deep_model_make_experts(ctx, k + test_seed(), layers)
+                                    : deep_model_make(ctx, k + test_seed(), layers);
     quant_propagate_result *result = NULL;
     int64_t ids[ROWS];
     deep_model_tokens(k, ids, ROWS);
@@ -163,7 +164,8 @@ static int one_stack(uint64_t k, film *f)
     return ok;
 }
 
-/* A case is some 60 stacks of 24 to 27 layers; 1000 of them in the longer tier. */
+/* A case is some 60 stacks of 24 to 27 layers, one in four with experts; 1000 of them in the longer
+ * tier. */
 static void hybrid_stacks(void)
 {
     uint64_t first = test_first_case(), last = test_last_case();
