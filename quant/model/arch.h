@@ -47,13 +47,15 @@ const model_arch *model_arch_find(const char *name, bool gguf, size_t k);
 /* All names of one kind, ", " between them, cut at room. */
 void model_arch_names(bool gguf, char *text, size_t room);
 
-/* Angles of position p: p * f_i, f_i = theta^(-2i/d) as `kind` changes it. */
+/* Angles of position p: p * f_i, f_i = theta^(-2i/d) as the kind changes it. */
+typedef enum model_rope_kind {
+    MODEL_ROPE_PLAIN,
+    MODEL_ROPE_LINEAR, /* f_i / factor */
+    MODEL_ROPE_LLAMA3  /* by wavelength: long ones divided, short ones kept, a ramp between */
+} model_rope_kind;
+
 typedef struct model_rope {
-    enum {
-        MODEL_ROPE_PLAIN,
-        MODEL_ROPE_LINEAR, /* f_i / factor */
-        MODEL_ROPE_LLAMA3  /* by wavelength: long ones divided, short ones kept, a ramp between */
-    } kind;
+    model_rope_kind kind;
     double theta, factor;
     double low, high, length; /* of LLAMA3 */
 } model_rope;

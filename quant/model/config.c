@@ -133,7 +133,7 @@ static bool needed(const model_settings *s, need n)
     return true;
 }
 
-/* A layer without it has another meaning, not none. */
+/* Whether the forward pass has a meaning for a configuration without the key. */
 static bool may_be_absent(const model_settings *s, const key *k)
 {
     return k->need == OPTIONAL || k->need == CAPPED ||

@@ -36,7 +36,7 @@ static quant_status read_kind(const model_settings *s, const char *key, const js
     const char *word = j ? json_string_value(j) : names[MODEL_ROPE_PLAIN];
     for (int k = 0; word && k < 3; k++) {
         if (strcmp(word, names[k]) == 0) {
-            rope->kind = k;
+            rope->kind = (model_rope_kind)k;
             return QUANT_OK;
         }
     }
