@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/entropy.h"
 #include "quant/scheme_options.h"
 #include "quant/store.h"
 
@@ -326,8 +327,12 @@ quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint
         v.highest = absmax_of(x, n, threads);
         v.lowest = -v.highest;
     }
-    if (s->rule == QUANT_SCALE_PERCENTILE) {
-        float limit = quant_magnitude_percentile(x, n, s->percentile);
+    if (s->rule == QUANT_SCALE_PERCENTILE || s->rule == QUANT_SCALE_ENTROPY) {
+        float most = v.highest > -v.lowest ? v.highest : -v.lowest;
+        float limit = s->rule == QUANT_SCALE_PERCENTILE
+                          ? quant_magnitude_percentile(x, n, s->percentile)
+                      : most > 0.0f ? quant_magnitude_entropy(x, n, most, s->bits)
+                                    : 0.0f;
         if (limit > 0.0f) { /* a limit of zero would delete the region: keep the extremes */
             v.lowest = v.lowest < -limit ? -limit : v.lowest;
             v.highest = v.highest > limit ? limit : v.highest;

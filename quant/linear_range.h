@@ -53,7 +53,7 @@ double quant_linear_bound(const quant_scheme *s);
 
 /* Whole rule of the scheme on n finite values; n >= 1. Long regions are cut into fixed pieces
  * which `threads` threads share; the result does not depend on threads. One pass for absmax,
- * four for percentile, up to 34 for mse. */
+ * four for percentile, two for entropy (and 2^(bits-1) 2000 logarithms), up to 34 for mse. */
 quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
                                      int threads);
 

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "quant/activation.h"
+#include "quant/entropy.h"
 #include "quant/internal.h"
 #include "quant/linear_range.h"
 #include "quant/observer_bins.h"
@@ -229,13 +230,6 @@ static limits by_error(const work *w)
 
 /* ---- entropy -------------------------------------------------------------------------------- */
 
-/* |x| in evenly wide bins, as running sums: entry i is of the bins before i. */
-typedef struct evenly {
-    double mass[QUANT_ENTROPY_BINS + 1];
-    double plogp[QUANT_ENTROPY_BINS + 1]; /* of mass / all */
-    int used[QUANT_ENTROPY_BINS + 1];     /* bins that hold something */
-} evenly;
-
 static void spread(double *bin, const observer_span *v, double width)
 {
     int last = (int)(v->to / width), from = (int)(v->from / width);
@@ -248,14 +242,9 @@ static void spread(double *bin, const observer_span *v, double width)
     }
 }
 
-static double xlogx(double x)
+/* |x| in evenly wide bins. */
+static void count_evenly(const work *w, double bin[QUANT_ENTROPY_BINS])
 {
-    return x > 0 ? x * quant_log(x) : 0;
-}
-
-static void count_evenly(const work *w, evenly *e)
-{
-    double bin[QUANT_ENTROPY_BINS] = {(double)w->o->small[w->g]};
     double width = w->most / QUANT_ENTROPY_BINS;
     for (int sign = 0; sign < 2; sign++) {
         observer_reach r = observer_reach_of(w->o, w->g, sign);
@@ -266,51 +255,13 @@ static void count_evenly(const work *w, evenly *e)
             }
         }
     }
-    e->mass[0] = e->plogp[0] = 0;
-    e->used[0] = 0;
-    for (int i = 0; i < QUANT_ENTROPY_BINS; i++) {
-        e->mass[i + 1] = e->mass[i] + bin[i];
-        e->plogp[i + 1] = e->plogp[i] + xlogx(bin[i] / (double)w->n);
-        e->used[i + 1] = e->used[i] + (bin[i] > 0);
-    }
-}
-
-/* KL(P || Q) of the first m bins: P has what lies beyond added to its last bin, Q is the bins
- * pooled into levels, each spread over the bins of P that hold something. Infinite when Q lacks
- * what P has. In double from quant_log, so the same everywhere. */
-static double divergence(const evenly *e, int m)
-{
-    double all = e->mass[QUANT_ENTROPY_BINS], inside = e->mass[m], tail = all - inside;
-    double last = e->mass[m] - e->mass[m - 1];
-    double sum = e->plogp[m - 1] + xlogx((last + tail) / all);
-    bool fills = last <= 0 && tail > 0; /* the last bin of P holds nothing but the tail */
-    for (int l = 0; l < QUANT_ENTROPY_LEVELS; l++) {
-        int from = (int)((long)m * l / QUANT_ENTROPY_LEVELS);
-        int to = (int)((long)m * (l + 1) / QUANT_ENTROPY_LEVELS);
-        double q = e->mass[to] - e->mass[from];
-        double p = q + (l + 1 == QUANT_ENTROPY_LEVELS ? tail : 0);
-        int used = e->used[to] - e->used[from] + (l + 1 == QUANT_ENTROPY_LEVELS && fills);
-        if (p > 0 && !(q > 0)) {
-            return INFINITY;
-        }
-        sum -= p > 0 ? p / all * quant_log(q / used / inside) : 0;
-    }
-    return sum;
 }
 
 static limits by_entropy(const work *w)
 {
-    evenly e;
-    int best = QUANT_ENTROPY_BINS;
-    count_evenly(w, &e);
-    double least = divergence(&e, best);
-    for (int m = QUANT_ENTROPY_BINS - 1; m >= QUANT_ENTROPY_LEVELS; m--) {
-        double d = divergence(&e, m);
-        if (d < least) {
-            least = d;
-            best = m;
-        }
-    }
+    double bin[QUANT_ENTROPY_BINS] = {(double)w->o->small[w->g]};
+    count_evenly(w, bin);
+    int best = quant_entropy_limit(bin, (double)w->n, QUANT_ENTROPY_LEVELS);
     double limit = w->most * best / QUANT_ENTROPY_BINS;
     if (w->asymmetric) {
         return (limits){w->lowest < -limit ? -limit : w->lowest,

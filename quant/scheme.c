@@ -248,7 +248,7 @@ quant_status quant_scheme_check(quant_context *ctx, const quant_scheme *s)
     bool in_range = (unsigned)s->family <= QUANT_FAMILY_CODEBOOK &&
                     (unsigned)s->granularity <= QUANT_PER_GROUP &&
                     (unsigned)s->range <= QUANT_RANGE_FULL &&
-                    (unsigned)s->rule <= QUANT_SCALE_PERCENTILE &&
+                    (unsigned)s->rule <= QUANT_SCALE_ENTROPY &&
                     (unsigned)s->store <= QUANT_STORE_BF16 &&
                     (unsigned)s->table_store <= QUANT_STORE_I8 &&
                     (unsigned)s->mode <= QUANT_MODE_UNIQUE &&

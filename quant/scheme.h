@@ -52,7 +52,8 @@ typedef enum quant_range { QUANT_RANGE_NARROW, QUANT_RANGE_HALF, QUANT_RANGE_FUL
 typedef enum quant_scale_rule {
     QUANT_SCALE_ABSMAX,    /* the largest |w| */
     QUANT_SCALE_MSE,       /* least squared error over 0.2 .. 1 of it, by search */
-    QUANT_SCALE_PERCENTILE /* an order statistic of |w| */
+    QUANT_SCALE_PERCENTILE, /* an order statistic of |w| */
+    QUANT_SCALE_ENTROPY    /* least Kullback-Leibler divergence over 2048 bins of |w| */
 } quant_scale_rule;
 
 /* Element type of stored scales and tables. */

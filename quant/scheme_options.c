@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const rule_words[] = {"absmax", "mse", "percentile", "entropy", NULL};
 static const char *const range_words[] = {"narrow", "half", "full", NULL};
 static const char *const store_words[] = {"f32", "f16", "bf16", NULL};
 static const char *const table_words[] = {"f32", "f16", "bf16", "int8", NULL};
@@ -177,28 +178,6 @@ static void print_percent(double percent, char *v, size_t n)
 
 static const char rank[] = "percentile:";
 
-static bool read_scale(quant_scheme *s, const char *v)
-{
-    if (strncmp(v, rank, sizeof rank - 1) == 0) {
-        s->rule = QUANT_SCALE_PERCENTILE;
-        return parse_percent(v + sizeof rank - 1, &s->percentile);
-    }
-    s->rule = strcmp(v, "mse") == 0 ? QUANT_SCALE_MSE : QUANT_SCALE_ABSMAX;
-    return s->rule == QUANT_SCALE_MSE || strcmp(v, "absmax") == 0;
-}
-
-static bool write_scale(const quant_scheme *s, char *v, size_t n)
-{
-    char p[32];
-    print_percent(s->percentile, p, sizeof p);
-    if (s->rule == QUANT_SCALE_PERCENTILE) {
-        snprintf(v, n, "percentile:%s", p);
-    } else {
-        snprintf(v, n, "%s", s->rule == QUANT_SCALE_MSE ? "mse" : "absmax");
-    }
-    return s->rule != QUANT_SCALE_ABSMAX;
-}
-
 static int word_of(const char *const *words, const char *text)
 {
     int i = 0;
@@ -206,6 +185,40 @@ static int word_of(const char *const *words, const char *text)
         i++;
     }
     return words[i] ? i : -1;
+}
+
+/* A word, or "percentile:P" for the word that is `percentile`. */
+static bool read_rule(const char *const *words, unsigned percentile, const char *v, unsigned *rule,
+                      double *percent)
+{
+    if (strncmp(v, rank, sizeof rank - 1) == 0) {
+        *rule = percentile;
+        return parse_percent(v + sizeof rank - 1, percent);
+    }
+    int i = word_of(words, v);
+    *rule = i >= 0 ? (unsigned)i : *rule;
+    return i >= 0 && (unsigned)i != percentile;
+}
+
+static void write_rule(const char *word, bool percentile, double percent, char *v, size_t n)
+{
+    char p[32];
+    print_percent(percent, p, sizeof p);
+    snprintf(v, n, "%s%s%s", word, percentile ? ":" : "", percentile ? p : "");
+}
+
+static bool read_scale(quant_scheme *s, const char *v)
+{
+    unsigned rule = s->rule;
+    bool ok = read_rule(rule_words, QUANT_SCALE_PERCENTILE, v, &rule, &s->percentile);
+    s->rule = (quant_scale_rule)rule;
+    return ok;
+}
+
+static bool write_scale(const quant_scheme *s, char *v, size_t n)
+{
+    write_rule(rule_words[s->rule], s->rule == QUANT_SCALE_PERCENTILE, s->percentile, v, n);
+    return s->rule != QUANT_SCALE_ABSMAX;
 }
 
 static bool read_act(quant_scheme *s, const char *v)
@@ -223,23 +236,18 @@ static bool write_act(const quant_scheme *s, char *v, size_t n)
 
 static bool read_obs(quant_scheme *s, const char *v)
 {
-    if (strncmp(v, rank, sizeof rank - 1) == 0) {
-        s->activation.rule = QUANT_OBSERVER_PERCENTILE;
-        return parse_percent(v + sizeof rank - 1, &s->activation.percentile);
-    }
-    int i = word_of(obs_words, v);
-    s->activation.rule = i >= 0 ? (quant_observer_rule)i : s->activation.rule;
-    return i >= 0 && i != QUANT_OBSERVER_PERCENTILE;
+    quant_activation *how = &s->activation;
+    unsigned rule = how->rule;
+    bool ok = read_rule(obs_words, QUANT_OBSERVER_PERCENTILE, v, &rule, &how->percentile);
+    how->rule = (quant_observer_rule)rule;
+    return ok;
 }
 
 static bool write_obs(const quant_scheme *s, char *v, size_t n)
 {
-    char p[32];
-    bool percentile = s->activation.rule == QUANT_OBSERVER_PERCENTILE;
-    print_percent(s->activation.percentile, p, sizeof p);
-    snprintf(v, n, "%s%s%s", obs_words[s->activation.rule], percentile ? ":" : "",
-             percentile ? p : "");
-    return s->activation.rule != QUANT_OBSERVER_MINMAX;
+    const quant_activation *how = &s->activation;
+    write_rule(obs_words[how->rule], how->rule == QUANT_OBSERVER_PERCENTILE, how->percentile, v, n);
+    return how->rule != QUANT_OBSERVER_MINMAX;
 }
 
 /* Schemes that take an option: families of weights alone, and with activations beside. */
@@ -266,8 +274,8 @@ static const quant_scheme_option options[] = {
      "0 (default), 1 ...", LINEAR | CODEBOOK | W8A8 | W4A8, FUNCTIONS(stack)},
     {"asym", "zero point, range from min(0, min w) to max(0, max w); w8a8, w4a8: of activations",
      "(no value)", LINEAR | W8A8 | W4A8, FUNCTIONS(asym)},
-    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P", LINEAR | W8A8,
-     FUNCTIONS(scale)},
+    {"scale", "how the range is chosen", "absmax (default), mse, percentile:P, entropy",
+     LINEAR | W8A8, FUNCTIONS(scale)},
     {"range", "codes of a symmetric scheme", "narrow (default), half, full", LINEAR | W8A8,
      WORDS(range_words, range)},
     {"store", "type of stored scales; a codebook has them with lut=int8 or pcs",

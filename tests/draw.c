@@ -88,7 +88,7 @@ quant_scheme draw_linear(draw *d, const quant_shape *shape)
 {
     static const int bits[] = {2, 3, 4, 8};
     static const char *const stores[] = {"f32", "f16", "bf16"};
-    static const char *const shares[] = {"absmax", "mse", "percentile:97.5"};
+    static const char *const shares[] = {"absmax", "mse", "percentile:97.5", "entropy"};
     static const char *const ranges[] = {"range=narrow", "range=half", "range=full", "asym"};
     char text[QUANT_SCHEME_TEXT * 2], head[40], axis[16] = "";
     int stack = shape->rank == 3 ? (int)draw_int(d, 0, 1) : 0;
@@ -101,7 +101,8 @@ quant_scheme draw_linear(draw *d, const quant_shape *shape)
         snprintf(axis, sizeof axis, ",axis=%d", draw_axis(d, shape, stack));
     }
     snprintf(text, sizeof text, "%s,stack=%d%s,store=%s,scale=%s,%s", head, stack, axis,
-             stores[draw_int(d, 0, 2)], shares[draw_int(d, 0, 2)], ranges[draw_int(d, 0, 3)]);
+             stores[draw_int(d, 0, 2)], shares[draw_int(d, 0, 19) ? draw_int(d, 0, 2) : 3],
+             ranges[draw_int(d, 0, 3)]);
     quant_scheme s;
     CU_ASSERT_EQUAL_FATAL(quant_scheme_parse(NULL, text, &s), QUANT_OK);
     return s;

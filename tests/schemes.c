@@ -9,11 +9,11 @@
 #include "tests/test.h"
 
 const char *const scheme_variants[] = {
-    "axis=1", "axis=-1", "asym", "scale=mse", "scale=percentile:99", "scale=absmax", "range=half",
-    "range=full", "store=bf16", "store=f32", "lut=bf16", "lut=f32", "lut=int8",
-    "lut=int8,store=f16", "mode=uniform,lut=int8", "pcs", "pcs,lut=int8", "pcs,store=f32",
-    "dim=2", "dim=4", "dim=2,lut=int8",
-    "dim=4,pcs,axis=1", "pcs,mode=uniform", "pcs,axis=1", "mode=uniform", "mode=kmeans",
+    "axis=1", "axis=-1", "asym", "scale=mse", "scale=percentile:99", "scale=entropy",
+    "scale=absmax", "range=half", "range=full", "store=bf16", "store=f32", "lut=bf16", "lut=f32",
+    "lut=int8", "lut=int8,store=f16", "mode=uniform,lut=int8", "pcs", "pcs,lut=int8",
+    "pcs,store=f32", "dim=2", "dim=4", "dim=2,lut=int8", "dim=4,pcs,axis=1",
+    "pcs,mode=uniform", "pcs,axis=1", "mode=uniform", "mode=kmeans",
     "mode=unique" /* refused with many distinct values, see test_predict.c */, "stack=0",
     "act=token", "act=static", "act=static,obs=mse", "asym,act=static,obs=percentile:99.9",
     "act=static,obs=entropy", "act=static,obs=ema",

@@ -20,11 +20,12 @@ static quant_scheme scheme_of(const char *text)
 static const char *const every[] = {
     "f16", "bf16", "int8:tensor", "int8:tensor,asym", "int8:channel", "int8:channel,axis=1,asym",
     "int4:block=32", "int3:block=5,axis=-1", "int2:channel,range=full", "int4:block=7,scale=mse",
-    "int8:tensor,scale=percentile:99", "int4:channel,range=half,asym=", "lut4:group=32",
-    "lut1:tensor", "lut2:group=3,axis=1,mode=uniform", "lut8:group=1", "lut6:tensor,lut=f32",
-    "lut3:group=2,stack=1", "int8:tensor,stack=1", "lut4:group=4,lut=int8", "lut8:tensor,lut=int8",
-    "lut4:group=4,pcs", "lut2:tensor,axis=-1,pcs,lut=int8", "lut8:tensor,pcs,stack=1",
-    "lut4:group=2,dim=2", "lut8:tensor,axis=1,dim=4,lut=int8", "lut3:group=2,axis=-1,dim=4,pcs",
+    "int8:channel,scale=entropy", "int8:tensor,scale=percentile:99", "lut4:group=32",
+    "int4:channel,range=half,asym=", "lut1:tensor", "lut8:group=1",
+    "lut2:group=3,axis=1,mode=uniform", "lut6:tensor,lut=f32", "lut3:group=2,stack=1",
+    "int8:tensor,stack=1", "lut4:group=4,lut=int8", "lut4:group=4,pcs",
+    "lut8:tensor,lut=int8,stack=1", "lut2:tensor,axis=-1,pcs,lut=int8", "lut4:group=2,dim=2",
+    "lut8:tensor,axis=1,dim=4,lut=int8", "lut3:group=2,axis=-1,dim=4,pcs",
     "lut1:tensor,dim=2,stack=1",
 };
 enum { EVERY = sizeof every / sizeof *every };
@@ -253,9 +254,8 @@ static void layouts_by_hand(void)
         CU_ASSERT(l.zero.bytes == rows[i].zero && l.table.bytes == rows[i].table);
         CU_ASSERT_EQUAL(l.bytes, rows[i].all);
         size_t sum = l.codes.bytes + l.scale.bytes + l.zero.bytes + l.table.bytes;
-        sum += l.table_scale.bytes;
-        CU_ASSERT_EQUAL(l.stored_bytes, sum);
-        CU_ASSERT_DOUBLE_EQUAL(l.bits_per_weight, 8.0 * (double)sum / 210, 1e-12);
+        CU_ASSERT_EQUAL(l.stored_bytes, sum + l.table_scale.bytes);
+        CU_ASSERT_DOUBLE_EQUAL(l.bits_per_weight, 8.0 * (double)l.stored_bytes / 210, 1e-12);
     }
     quant_scheme stacked = scheme_of("int3:channel,stack=1");
     quant_shape three = {3, {3, 5, 1}}; /* 15 bits a matrix: two bytes each */

@@ -7,6 +7,7 @@
 
 #include "quant/quant.h"
 #include "tests/test.h"
+#include "tests/textbook_entropy.h"
 
 static quant_observer *observe(quant_context *ctx, const float *x, size_t rows, size_t cols)
 {
@@ -130,34 +131,6 @@ static void the_squared_error_is_least(void)
     quant_context_free(ctx);
 }
 
-/* The textbook loop on evenly wide bins of the values themselves, zeros of Q left out. */
-static double naive_divergence(const double *bin, int m)
-{
-    double p[QUANT_ENTROPY_BINS] = {0}, q[QUANT_ENTROPY_BINS] = {0}, sum_p = 0, sum_q = 0, kl = 0;
-    for (int i = 0; i < QUANT_ENTROPY_BINS; i++) {
-        p[i < m ? i : m - 1] += bin[i];
-    }
-    for (int l = 0; l < QUANT_ENTROPY_LEVELS; l++) {
-        int from = m * l / QUANT_ENTROPY_LEVELS, to = m * (l + 1) / QUANT_ENTROPY_LEVELS, used = 0;
-        double mass = 0;
-        for (int i = from; i < to; i++) {
-            mass += bin[i];
-            used += p[i] > 0;
-        }
-        for (int i = from; i < to; i++) {
-            q[i] = p[i] > 0 ? mass / used : 0;
-        }
-    }
-    for (int i = 0; i < m; i++) {
-        sum_p += p[i];
-        sum_q += q[i];
-    }
-    for (int i = 0; i < m; i++) {
-        kl += p[i] > 0 ? p[i] / sum_p * log(p[i] / sum_p / (q[i] / sum_q)) : 0;
-    }
-    return kl;
-}
-
 /* The observer's bins are up to 16 times wider than the textbook's, which sees the noise of 40 000
  * draws in its own, so the two limits need not be the same one; what they lose must be near. */
 static void the_entropy_limit_is_the_textbooks(void)
@@ -166,23 +139,18 @@ static void the_entropy_limit_is_the_textbooks(void)
     for (int shifted = 0; shifted < 2; shifted++) {
         double bin[QUANT_ENTROPY_BINS] = {0}, most = 0, least = INFINITY;
         draw_values("entropy", shifted);
-        for (size_t i = 0; i < N; i++) {
-            most = fmax(most, fabs((double)values[i]));
-        }
-        for (size_t i = 0; i < N; i++) {
-            int b = (int)(fabs((double)values[i]) / most * QUANT_ENTROPY_BINS);
-            bin[b < QUANT_ENTROPY_BINS ? b : QUANT_ENTROPY_BINS - 1]++;
-        }
+        most = textbook_bins(values, N, bin);
         for (int m = QUANT_ENTROPY_LEVELS; m <= QUANT_ENTROPY_BINS; m++) {
-            double d = naive_divergence(bin, m);
+            double d = textbook_divergence(bin, m, QUANT_ENTROPY_LEVELS);
             least = d < least ? d : least;
         }
         quant_observer *o = observe(ctx, values, N / 8, 8);
         double limit = (double)fitted(ctx, o, "w8a8,act=static,obs=entropy").scale * 127;
         int m = (int)rint(limit / most * QUANT_ENTROPY_BINS);
         CU_ASSERT(m < QUANT_ENTROPY_BINS / 2); /* it clips the rare large ones */
-        CU_ASSERT(naive_divergence(bin, m) <= 1.25 * least);
-        CU_ASSERT(naive_divergence(bin, m) < 0.6 * naive_divergence(bin, QUANT_ENTROPY_BINS));
+        double lost = textbook_divergence(bin, m, QUANT_ENTROPY_LEVELS);
+        CU_ASSERT(lost <= 1.25 * least);
+        CU_ASSERT(lost < 0.6 * textbook_divergence(bin, QUANT_ENTROPY_BINS, QUANT_ENTROPY_LEVELS));
         quant_observer_free(ctx, o);
     }
     quant_context_free(ctx);
