@@ -64,7 +64,7 @@ size_t qk_encode_blocks_avx2(const float *x, size_t n, qk_blocks b, uint8_t *cod
         const grid g = grid_of(p);
         for (; end - i >= 8 && p.scale != 0.0f; i += 8) {
             unsigned out;
-            _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
+            _mm_prefetch((const char *)(next + i), _MM_HINT_T1);
             __m128i c = encode_eight(_mm256_loadu_ps(x + i), &g, &out);
             _mm_storel_epi64((__m128i *)(void *)(codes + i), c);
             outside += (size_t)__builtin_popcount(out);

@@ -5,17 +5,6 @@
 
 #if defined(QK_HAS_AVX2)
 
-void qk_stream_f32_avx2(const float *x, size_t n, float *y)
-{
-    size_t lead = (size_t)(-(uintptr_t)y / sizeof *y % 8), i = lead < n ? lead : n;
-    qk_stream_f32_scalar(x, i, y);
-    for (; n - i >= 8; i += 8) {
-        _mm256_stream_ps(y + i, _mm256_loadu_ps(x + i));
-    }
-    qk_stream_f32_scalar(x + i, n - i, y + i);
-    _mm_sfence();
-}
-
 static inline __m128i f16_of(__m256 x)
 {
     __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);

@@ -37,6 +37,23 @@ static inline __mmask16 first_of_16(size_t left)
     return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
 }
 
+/* Sixteen floats to y, into the caches or past them; past them y is on a line of 64 bytes. */
+static inline void put_16(float *y, __m512 v, bool past)
+{
+    if (past) {
+        _mm512_stream_ps(y, v);
+    } else {
+        _mm512_storeu_ps(y, v);
+    }
+}
+
+/* How many of n elements come before the first line of 64 bytes; none where lines do not matter. */
+static inline size_t before_line(const float *y, size_t n, bool past)
+{
+    size_t lead = past ? (size_t)(-(uintptr_t)y / sizeof *y % 16) : 0;
+    return lead < n ? lead : n;
+}
+
 /* Masks of four registers as one of 64 bits, the first in the low bits. */
 static inline uint64_t join_masks(__mmask16 a, __mmask16 b, __mmask16 c, __mmask16 d)
 {

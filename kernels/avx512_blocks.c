@@ -148,14 +148,42 @@ size_t qk_encode_blocks_avx512(const float *x, size_t n, qk_blocks b, uint8_t *c
     return outside;
 }
 
-void qk_decode_blocks_avx512(const uint8_t *codes, size_t n, qk_blocks b, float *y)
+/* Whole blocks of whole registers, which lie on lines where that matters; returns how many. */
+QK_INLINE size_t decode_whole(const uint8_t *codes, size_t n, qk_blocks b, float *y, bool past)
 {
-    for (size_t i = 0, k = 0; i < n; k++) {
+    if (b.block % 16 != 0 || before_line(y, n, past) != 0) {
+        return 0;
+    }
+    size_t k = 0;
+    for (; n - k * b.block >= b.block; k++) {
+        const grid g = grid_of(qk_block_at(b, k));
+        for (size_t i = k * b.block; i < (k + 1) * b.block; i += 16) {
+            __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+            put_16(y + i, decoded(code, &g), past);
+        }
+    }
+    return k;
+}
+
+QK_INLINE void decode(const uint8_t *codes, size_t n, qk_blocks b, float *y, bool past)
+{
+    size_t k = decode_whole(codes, n, b, y, past);
+    for (size_t i = k * b.block; i < n; k++) {
         const size_t m = qk_block_length(n, i, b.block);
         const grid g = grid_of(qk_block_at(b, k));
-        decode_run(codes + i, m, &g, y + i);
+        decode_run(codes + i, m, &g, y + i, past);
         i += m;
     }
+}
+
+void qk_decode_blocks_avx512(const uint8_t *codes, size_t n, qk_blocks b, float *y)
+{
+    decode(codes, n, b, y, false);
+}
+
+void qk_stream_blocks_avx512(const uint8_t *codes, size_t n, qk_blocks b, float *y)
+{
+    decode(codes, n, b, y, true);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* avx512_codebook.c - tables in registers: one permutation looks into 16 or 32 floats, larger tables
- * are several such looks of which the higher bits choose. */
+/* avx512_codebook.c - tables in registers: one permutation looks into 16 or 32 floats, larger
+ * tables are several such looks of which the higher bits choose. */
 #include "kernels/avx512.h"
 
 #if defined(QK_HAS_AVX512)
@@ -117,35 +117,57 @@ void qk_assign_codebook_avx512(const float *x, size_t n, const float *thresholds
 
 typedef __m512 look_fn(const __m512 *table, __m512i k);
 
-/* Inlined, with its look-up in place. */
-QK_INLINE void decode(const uint8_t *codes, size_t n, const __m512 *table, look_fn *look, float *y)
+QK_INLINE void decode_some(const uint8_t *codes, size_t n, const __m512 *table, look_fn *look,
+                           float *y)
 {
-    size_t i = 0;
+    __mmask16 m = first_of_16(n);
+    __m512i k = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, codes));
+    _mm512_mask_storeu_ps(y, m, look(table, k));
+}
+
+/* Inlined, with its look-up in place. */
+QK_INLINE void decode(const uint8_t *codes, size_t n, const __m512 *table, look_fn *look, float *y,
+                      bool past)
+{
+    size_t i = before_line(y, n, past);
+    if (i > 0) {
+        decode_some(codes, i, table, look, y);
+    }
     for (; n - i >= 16; i += 16) {
         __m512i k = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(codes + i)));
-        _mm512_storeu_ps(y + i, look(table, k));
+        put_16(y + i, look(table, k), past);
     }
     if (i < n) {
-        __mmask16 m = first_of_16(n - i);
-        __m512i k = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, codes + i));
-        _mm512_mask_storeu_ps(y + i, m, look(table, k));
+        decode_some(codes + i, n - i, table, look, y + i);
     }
 }
 
-void qk_decode_codebook_avx512(const uint8_t *codes, size_t n, const float *table, size_t entries,
-                               float *y)
+QK_INLINE void decode_any(const uint8_t *codes, size_t n, const float *table, size_t entries,
+                          float *y, bool past)
 {
     __m512 t[16];
     for (size_t i = 0; i < entries || i == 0; i += 16) {
         t[i / 16] = _mm512_maskz_loadu_ps(first_of_16(entries - i), table + i);
     }
     switch (entries) {
-    case 256: decode(codes, n, t, look_256, y); break;
-    case 128: decode(codes, n, t, look_128, y); break;
-    case 64: decode(codes, n, t, look_64, y); break;
-    case 32: decode(codes, n, t, look_32, y); break;
-    default: decode(codes, n, t, look_16, y); break;
+    case 256: decode(codes, n, t, look_256, y, past); break;
+    case 128: decode(codes, n, t, look_128, y, past); break;
+    case 64: decode(codes, n, t, look_64, y, past); break;
+    case 32: decode(codes, n, t, look_32, y, past); break;
+    default: decode(codes, n, t, look_16, y, past); break;
     }
+}
+
+void qk_decode_codebook_avx512(const uint8_t *codes, size_t n, const float *table, size_t entries,
+                               float *y)
+{
+    decode_any(codes, n, table, entries, y, false);
+}
+
+void qk_stream_codebook_avx512(const uint8_t *codes, size_t n, const float *table, size_t entries,
+                               float *y)
+{
+    decode_any(codes, n, table, entries, y, true);
 }
 
 #endif

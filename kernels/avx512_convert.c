@@ -6,18 +6,6 @@
 
 #if defined(QK_HAS_AVX512)
 
-void qk_stream_f32_avx512(const float *x, size_t n, float *y)
-{
-    size_t lead = (size_t)(-(uintptr_t)y / sizeof *y % 16), i = lead < n ? lead : n;
-    _mm512_mask_storeu_ps(y, first_of_16(i), _mm512_maskz_loadu_ps(first_of_16(i), x));
-    for (; n - i >= 16; i += 16) {
-        _mm512_stream_ps(y + i, _mm512_loadu_ps(x + i));
-    }
-    __mmask16 rest = first_of_16(n - i);
-    _mm512_mask_storeu_ps(y + i, rest, _mm512_maskz_loadu_ps(rest, x + i));
-    _mm_sfence();
-}
-
 static inline __m256i f16_of(__m512 x)
 {
     __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
@@ -56,28 +44,65 @@ void qk_f32_to_bf16_avx512(const float *x, size_t n, uint16_t *y)
     }
 }
 
-void qk_f16_to_f32_avx512(const uint16_t *x, size_t n, float *y)
+static inline __m512 f32_of_f16(__m256i h)
 {
-    for (size_t i = 0; i < n; i += 16) {
-        __mmask16 m = first_of_16(n - i);
-        _mm512_mask_storeu_ps(y + i, m, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, x + i)));
-    }
+    return _mm512_cvtph_ps(h);
 }
 
-static inline __m512i f32_of_bf16(__m256i h)
+static inline __m512 f32_of_bf16(__m256i h)
 {
     __m512i b = _mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
     __m512 x = _mm512_castsi512_ps(b);
     __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_mask_or_epi32(b, nan, b, _mm512_set1_epi32(0x00400000));
+    return _mm512_castsi512_ps(_mm512_mask_or_epi32(b, nan, b, _mm512_set1_epi32(0x00400000)));
+}
+
+/* Inlined, with its conversion in place. */
+QK_INLINE void widen(const uint16_t *x, size_t n, float *y, __m512 (*convert)(__m256i), bool past)
+{
+    size_t i = before_line(y, n, past);
+    __mmask16 m = first_of_16(i);
+    if (i > 0) {
+        _mm512_mask_storeu_ps(y, m, convert(_mm256_maskz_loadu_epi16(m, x)));
+    }
+    for (; n - i >= 16; i += 16) {
+        put_16(y + i, convert(_mm256_loadu_si256((const void *)(x + i))), past);
+    }
+    m = first_of_16(n - i);
+    if (i < n) {
+        _mm512_mask_storeu_ps(y + i, m, convert(_mm256_maskz_loadu_epi16(m, x + i)));
+    }
+}
+
+void qk_f16_to_f32_avx512(const uint16_t *x, size_t n, float *y)
+{
+    widen(x, n, y, f32_of_f16, false);
 }
 
 void qk_bf16_to_f32_avx512(const uint16_t *x, size_t n, float *y)
 {
-    for (size_t i = 0; i < n; i += 16) {
-        __mmask16 m = first_of_16(n - i);
-        _mm512_mask_storeu_epi32(y + i, m, f32_of_bf16(_mm256_maskz_loadu_epi16(m, x + i)));
+    widen(x, n, y, f32_of_bf16, false);
+}
+
+void qk_stream_f16_avx512(const uint16_t *x, size_t n, float *y)
+{
+    widen(x, n, y, f32_of_f16, true);
+}
+
+void qk_stream_bf16_avx512(const uint16_t *x, size_t n, float *y)
+{
+    widen(x, n, y, f32_of_bf16, true);
+}
+
+void qk_stream_f32_avx512(const float *x, size_t n, float *y)
+{
+    size_t i = before_line(y, n, true);
+    _mm512_mask_storeu_ps(y, first_of_16(i), _mm512_maskz_loadu_ps(first_of_16(i), x));
+    for (; n - i >= 16; i += 16) {
+        put_16(y + i, _mm512_loadu_ps(x + i), true);
     }
+    __mmask16 rest = first_of_16(n - i);
+    _mm512_mask_storeu_ps(y + i, rest, _mm512_maskz_loadu_ps(rest, x + i));
 }
 
 #endif

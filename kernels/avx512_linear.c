@@ -16,7 +16,13 @@ size_t qk_encode_linear_avx512(const float *x, size_t n, qk_linear p, uint8_t *c
 void qk_decode_linear_avx512(const uint8_t *codes, size_t n, qk_linear p, float *y)
 {
     const grid g = grid_of(p);
-    decode_run(codes, n, &g, y);
+    decode_run(codes, n, &g, y, false);
+}
+
+void qk_stream_linear_avx512(const uint8_t *codes, size_t n, qk_linear p, float *y)
+{
+    const grid g = grid_of(p);
+    decode_run(codes, n, &g, y, true);
 }
 
 #endif

@@ -54,7 +54,7 @@ static inline size_t encode_run(const float *x, size_t n, const grid *g, uint8_t
     size_t outside = 0, i = 0;
     for (; n - i >= 16; i += 16) {
         __mmask16 out;
-        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T1);
         _mm_storeu_si128((void *)(codes + i), encode_16(_mm512_loadu_ps(x + i), g, &out));
         outside += (size_t)__builtin_popcount(out);
     }
@@ -67,17 +67,26 @@ static inline size_t encode_run(const float *x, size_t n, const grid *g, uint8_t
     return outside;
 }
 
-static inline void decode_run(const uint8_t *codes, size_t n, const grid *g, float *y)
+/* Up to sixteen values. */
+static inline void decode_some(const uint8_t *codes, size_t n, const grid *g, float *y)
 {
-    size_t i = 0;
+    __mmask16 m = first_of_16(n);
+    __m512i code = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m, codes));
+    _mm512_mask_storeu_ps(y, m, decoded(code, g));
+}
+
+QK_INLINE void decode_run(const uint8_t *codes, size_t n, const grid *g, float *y, bool past)
+{
+    size_t i = before_line(y, n, past);
+    if (i > 0) {
+        decode_some(codes, i, g, y);
+    }
     for (; n - i >= 16; i += 16) {
         __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(codes + i)));
-        _mm512_storeu_ps(y + i, decoded(code, g));
+        put_16(y + i, decoded(code, g), past);
     }
     if (i < n) {
-        __mmask16 m = first_of_16(n - i);
-        __m512i code = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m, codes + i));
-        _mm512_mask_storeu_ps(y + i, m, decoded(code, g));
+        decode_some(codes + i, n - i, g, y + i);
     }
 }
 

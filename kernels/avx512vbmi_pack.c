@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* avx512vbmi_pack.c - bit streams of any width, 64 codes at a time: they are 8b bytes of the stream,
- * b bytes in each of eight 64-bit words.
+/* avx512vbmi_pack.c - bit streams of any width, 64 codes at a time: they are 8b bytes of the
+ * stream, b bytes in each of eight 64-bit words.
  *
  * Unpacking gives every word its b bytes by one permutation and cuts eight fields out of it by one
  * multishift. Packing joins neighbours three times, (low half) | (high half moved down to touch
- * it), and pushes the b bytes of the words together. Masked moves of bytes cost more than plain ones:
- * they serve where a plain one would leave the array. What a plain store writes behind its own
- * bytes is overwritten by the rows that follow. */
+ * it), and pushes the b bytes of the words together. Masked moves of bytes cost more than plain
+ * ones: they serve where a plain one would leave the array. What a plain store writes behind its
+ * own bytes is overwritten by the rows that follow. */
 #include "kernels/avx512.h"
 
 #if defined(QK_HAS_AVX512VBMI)

@@ -113,8 +113,11 @@ typedef void qk_pack_fn(const uint8_t *codes, size_t n, unsigned bits, uint8_t *
  * _signed extends its top bit. */
 typedef void qk_unpack_fn(const uint8_t *stream, size_t n, unsigned bits, uint8_t *codes);
 
-/* y[i] = x[i], past the caches: for what is larger than they are and not read again soon. The
- * stores are visible to other threads like any, once the caller synchronizes. */
+/* stream_* are decode_*, *_to_f32 and (stream_f32) a copy that write past the caches: for results
+ * that are larger than they are. Lines of 64 bytes are written whole where y lets them; a caller
+ * whose y is not on such a line copies by stream_f32, which finds the lines. The stores are
+ * weakly ordered: the caller ends with a fence (C11 seq_cst) before others may look.
+ * y[i] = x[i]: */
 typedef void qk_stream_fn(const float *x, size_t n, float *y);
 
 /* IEEE binary16 or bfloat16 from binary32, ties to even, overflow to infinity, NaN becomes the

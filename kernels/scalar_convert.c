@@ -57,13 +57,6 @@ static uint16_t bf16_of(float x)
     return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16); /* past the largest: infinity */
 }
 
-void qk_stream_f32_scalar(const float *x, size_t n, float *y)
-{
-    if (n > 0) {
-        memcpy(y, x, n * sizeof *y);
-    }
-}
-
 void qk_f32_to_f16_scalar(const float *x, size_t n, uint16_t *y)
 {
     for (size_t i = 0; i < n; i++) {

@@ -151,7 +151,10 @@ static void value(const quant_job *job, quant_run run, const uint8_t *codes, flo
 {
     float table[MAX_ENTRIES];
     load_table(job, run.region, entries_of(job), table);
-    qk()->decode_codebook(codes, run.length, table, entries_of(job), y);
+    /* What is scaled is read again and stays in the caches. */
+    bool past = job->straight && quant_job_channel_scale(job, run.channel) == 1.0f;
+    qk_decode_codebook_fn *decode = past ? qk()->stream_codebook : qk()->decode_codebook;
+    decode(codes, run.length, table, entries_of(job), y);
     quant_job_apply_scale(job, run, y);
 }
 

@@ -41,6 +41,7 @@ typedef struct quant_job {
     int8_t *zeros;         /* encode, asym: zero point of each region, packed at the end */
     uint16_t *used_entries; /* encode, codebooks: entries of each table before its padding */
     bool stream;           /* decode: the result is large, see QUANT_STREAM */
+    bool straight;         /* and on lines of 64 bytes, so that kernels write it themselves */
     int fit_threads;       /* threads that fit may use inside one region */
 } quant_job;
 

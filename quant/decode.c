@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decode.c - layout of a packed buffer and the way back to floats. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -136,6 +137,17 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
     return QUANT_OK;
 }
 
+/* Codes are few bytes beside the values that they become: a prefetcher that is asked at their pace
+ * comes late. The codes of the next step are asked for at once. */
+static void ask_for(const quant_job *job, const uint8_t *stream, uint64_t bytes)
+{
+    const quant_segment s = job->layout.codes;
+    const uint8_t *end = job->source + s.offset + s.bytes;
+    for (uint64_t i = bytes; i < 2 * bytes && i < (uint64_t)(end - stream); i += 64) {
+        __builtin_prefetch(stream + i);
+    }
+}
+
 /* p is a multiple of 8, n at most QUANT_STEP. */
 static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
@@ -143,6 +155,7 @@ static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
     unsigned bits = (unsigned)job->scheme.bits;
     const uint8_t *stream = job->source + job->layout.codes.offset +
                             m * quant_job_matrix_bytes(job) + p / 8 * bits;
+    ask_for(job, stream, n / 8 * bits);
     if (!codec) {
         quant_float16_value(job, stream, n, y);
         return;
@@ -166,10 +179,10 @@ static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
     }
 }
 
-/* The same, on its way through a buffer that stays in cache when the result does not. */
+/* The same; a result that is not to stay in cache and not on its lines goes through a buffer. */
 static void decode_to(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
-    if (job->stream) {
+    if (job->stream && !job->straight) {
         float values[QUANT_STEP];
         decode_step(job, m, p, n, values);
         qk()->stream_f32(values, n, y);
@@ -201,6 +214,9 @@ void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, 
         p += take;
         y += take;
         n -= take;
+    }
+    if (job->stream) {
+        atomic_thread_fence(memory_order_seq_cst); /* stores past the caches are weakly ordered */
     }
 }
 
@@ -255,6 +271,7 @@ quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const 
     }
     job.source = packed;
     job.stream = job.regions.elements >= QUANT_STREAM;
+    job.straight = job.stream && (uintptr_t)w % 64 == 0 && job.regions.matrix % 16 == 0;
     uint64_t pieces = job.regions.matrix / QUANT_PIECE + (job.regions.matrix % QUANT_PIECE != 0);
     int threads = job.regions.elements < QUANT_SMALL ? 1 : quant_context_threads(ctx);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16) if (threads > 1)

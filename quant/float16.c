@@ -24,12 +24,16 @@ static uint64_t count_zeros(const uint16_t *half, size_t n)
 static void code_step(const quant_job *job, const float *x, size_t n, uint8_t *stream,
                       quant_worker *worker)
 {
-    uint16_t half[QUANT_STEP];
+    uint16_t buffer[QUANT_STEP];
+    const bool straight = (uintptr_t)stream % sizeof *buffer == 0;
+    uint16_t *half = straight ? (uint16_t *)(void *)stream : buffer;
     (job->scheme.store == QUANT_STORE_F16 ? qk()->f32_to_f16 : qk()->f32_to_bf16)(x, n, half);
     if (worker->count) {
         worker->zero_codes += count_zeros(half, n);
     }
-    memcpy(stream, half, 2 * n);
+    if (!straight) {
+        memcpy(stream, half, 2 * n);
+    }
 }
 
 void quant_float16_code(const quant_job *job, const float *x, uint64_t n, uint8_t *stream,
@@ -50,9 +54,16 @@ void quant_float16_value(const quant_job *job, const uint8_t *stream, uint64_t n
 {
     uint16_t half[QUANT_STEP];
     const bool f16 = job->scheme.store == QUANT_STORE_F16;
+    qk_widen16_fn *widen = job->straight ? f16 ? qk()->stream_f16 : qk()->stream_bf16
+                           : f16         ? qk()->f16_to_f32
+                                         : qk()->bf16_to_f32;
+    if ((uintptr_t)stream % sizeof *half == 0) {
+        widen((const uint16_t *)(const void *)stream, n, y);
+        return;
+    }
     for (uint64_t i = 0; i < n; i += QUANT_STEP) {
         const size_t m = n - i < QUANT_STEP ? (size_t)(n - i) : QUANT_STEP;
         memcpy(half, stream + 2 * i, 2 * m);
-        (f16 ? qk()->f16_to_f32 : qk()->bf16_to_f32)(half, m, y + i);
+        widen(half, m, y + i);
     }
 }

@@ -51,7 +51,8 @@ static void code(const quant_job *job, quant_run run, const float *x, uint8_t *c
 
 static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
 {
-    qk()->decode_linear(codes, run.length, parameters(job, run.region), y);
+    qk_decode_linear_fn *decode = job->straight ? qk()->stream_linear : qk()->decode_linear;
+    decode(codes, run.length, parameters(job, run.region), y);
 }
 
 const quant_codec quant_linear_codec = {no_work,            fit,                 code, value,

@@ -9,8 +9,9 @@
 #include "quant/linear_range.h"
 #include "quant/store.h"
 
-/* Regions of a batch: what quant_store_load takes. */
-enum { MOST_REGIONS = 256 };
+/* Elements of a batch: with its codes a quarter of a first-level cache. Regions of a batch: what
+ * quant_store_load takes. */
+enum { BATCH = QUANT_STEP / 2, MOST_REGIONS = 256 };
 
 /* Regions of one length, one after the other, from element p of a matrix on; r is the first. */
 typedef struct sequence {
@@ -26,7 +27,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 static uint64_t batch_regions(uint64_t block, int bits)
 {
     uint64_t eight = block % 8 == 0 || bits == 8 ? 1 : block % 4 == 0 ? 2 : block % 2 == 0 ? 4 : 8;
-    uint64_t many = min_u64(QUANT_STEP / block, MOST_REGIONS) / eight * eight;
+    uint64_t many = min_u64(BATCH / block, MOST_REGIONS) / eight * eight;
     return many ? many : eight;
 }
 
@@ -165,6 +166,7 @@ uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint6
     n = g->length % g->block == 0 ? n : min_u64(n, g->length - p % g->length);
     n = n / MOST_REGIONS < g->block ? n : MOST_REGIONS * g->block;
     const size_t many = (size_t)(n / g->block + (n % g->block != 0));
-    qk()->decode_blocks(codes, n, load_blocks(job, r, many, scale, zero), y);
+    qk_decode_blocks_fn *decode = job->straight ? qk()->stream_blocks : qk()->decode_blocks;
+    decode(codes, n, load_blocks(job, r, many, scale, zero), y);
     return n;
 }

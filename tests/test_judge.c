@@ -124,6 +124,31 @@ static void bad_bf16_to_f32(const uint16_t *x, size_t n, float *y)
     plan.real->bf16_to_f32(x, n, y);
     spoil(y);
 }
+static void bad_stream_linear(const uint8_t *codes, size_t n, qk_linear p, float *y)
+{
+    plan.real->stream_linear(codes, n, p, y);
+    spoil(y);
+}
+static void bad_stream_blocks(const uint8_t *codes, size_t n, qk_blocks b, float *y)
+{
+    plan.real->stream_blocks(codes, n, b, y);
+    spoil(y);
+}
+static void bad_stream_codebook(const uint8_t *codes, size_t n, const float *t, size_t m, float *y)
+{
+    plan.real->stream_codebook(codes, n, t, m, y);
+    spoil(y);
+}
+static void bad_stream_f16(const uint16_t *x, size_t n, float *y)
+{
+    plan.real->stream_f16(x, n, y);
+    spoil(y);
+}
+static void bad_stream_bf16(const uint16_t *x, size_t n, float *y)
+{
+    plan.real->stream_bf16(x, n, y);
+    spoil(y);
+}
 static void bad_stream_f32(const float *x, size_t n, float *y)
 {
     plan.real->stream_f32(x, n, y);

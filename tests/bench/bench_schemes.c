@@ -115,7 +115,7 @@ void bench_schemes(void)
     static scheme_work work[LIST];
     static bench_task tasks[TASKS];
     float *w = malloc(COUNT * sizeof *w), *b = malloc(COUNT * sizeof *b);
-    float *y = malloc(COUNT * sizeof *y);
+    float *y = aligned_alloc(64, COUNT * sizeof *y);
     uint16_t *half = malloc(COUNT * sizeof *half);
     quant_random r = quant_random_stream(1, "bench");
     if (!w || !b || !y || !half) {
