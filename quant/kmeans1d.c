@@ -15,14 +15,6 @@
 
 enum { DOUBLES = 10, WORDS = 5, STEPS = 48 };
 
-typedef struct scratch {
-    quant_kmeans1d_sums sums;
-    double noise; /* what rounding does to a path of k links in plain double */
-    quant_kmeans1d_path path;
-    double *mirror[2], *behind; /* running sums from the far end, costs from the far end */
-    uint32_t *start, *id, *fewest, *most;
-} scratch;
-
 size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k)
 {
     size_t bytes, each = DOUBLES * sizeof(double) + WORDS * sizeof(uint32_t);
@@ -33,7 +25,7 @@ size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k)
     return bytes;
 }
 
-static void divide_work(scratch *t, size_t stride, void *work)
+void quant_kmeans1d_divide(quant_kmeans1d_scratch *t, size_t stride, void *work)
 {
     double *d = work;
     uint32_t *u = (uint32_t *)(void *)(d + DOUBLES * stride);
@@ -98,19 +90,23 @@ static double next_penalty(const bracket *b, size_t k, size_t links, double pena
     return chord(b);
 }
 
-/* Rounding makes a path that is no better seem to lead by twice the error of a path's cost; a
- * choice between predecessors that rounding got wrong costs as much again. */
-static double margin_of(const scratch *t)
+/* A path of k links in plain double: each link adds three roundings of a cost up to q[n]. */
+static double noise_of(const quant_kmeans1d_scratch *t, size_t k)
 {
-    return 4 * t->noise;
+    return t->rough + 4 * 0x1p-53 * (double)k * t->sums.q.hi[t->sums.n];
+}
+
+double quant_kmeans1d_margin(const quant_kmeans1d_scratch *t, size_t k)
+{
+    return 4 * noise_of(t, k);
 }
 
 /* True when path holds the one optimum of k clusters. Otherwise *slack bounds what the optimum
  * can cost above the cheapest path at this penalty: f(k) is below the chord by convexity. */
-static int search(scratch *t, size_t k, double *penalty, double *slack)
+static int search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *slack)
 {
     size_t n = t->sums.n;
-    double margin = margin_of(t);
+    double margin = quant_kmeans1d_margin(t, k);
     bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
     for (int step = 0; step < STEPS; step++) {
         size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
@@ -132,7 +128,7 @@ static int search(scratch *t, size_t k, double *penalty, double *slack)
 }
 
 /* Running sums from node n back to node 0: the same costs, read backwards. */
-static quant_kmeans1d_path mirrored(const scratch *t)
+static quant_kmeans1d_path mirrored(const quant_kmeans1d_scratch *t)
 {
     const quant_kmeans1d_sums *a = &t->sums;
     quant_kmeans1d_path p = t->path;
@@ -148,8 +144,8 @@ static quant_kmeans1d_path mirrored(const scratch *t)
 
 /* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
  * costs g[i] + q[i] ahead of it and behind[n - i] + q[n] - q[i] after it. */
-static void decide(scratch *t, const quant_points *points, size_t k, double penalty, double slack,
-                   size_t *first)
+static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t k,
+                   double penalty, double slack, size_t *first)
 {
     size_t n = t->sums.n, m = 0;
     quant_kmeans1d_path back = mirrored(t);
@@ -172,14 +168,11 @@ static void decide(scratch *t, const quant_points *points, size_t k, double pena
     quant_kmeans1d_corridor_run(&c, k, penalty, first);
 }
 
-static void solve(scratch *t, const quant_points *points, size_t k, size_t *first)
+static void solve(quant_kmeans1d_scratch *t, const quant_points *points, size_t k, size_t *first)
 {
     double penalty = quant_kmeans1d_penalty_guess(&t->sums, points, k, t->id), slack;
     if (search(t, k, &penalty, &slack)) {
-        for (size_t j = points->n, c = k; c-- > 0;) {
-            j = t->path.from[j];
-            first[c] = j;
-        }
+        quant_kmeans1d_take_path(&t->path, k, first);
     } else {
         decide(t, points, k, penalty, slack, first);
     }
@@ -188,19 +181,22 @@ static void solve(scratch *t, const quant_points *points, size_t k, size_t *firs
 /* The dual value min over paths - k penalty at the optimum: the costs of its own links, taken from
  * the running sums and so apart from the two passes that give the SSE. Where the error of a path's
  * cost could show in ten digits, the sums are taken in double-double. */
-static double lower_bound(scratch *t, const quant_points *points, const quant_clusters *clusters)
+static double lower_bound(quant_kmeans1d_scratch *t, const quant_points *points,
+                          const quant_clusters *clusters)
 {
-    int rough = quant_kmeans1d_unscaled(&t->sums, t->noise) <= 1e-10 * clusters->sse;
+    double noise = noise_of(t, clusters->k);
+    int rough = quant_kmeans1d_unscaled(&t->sums, noise) <= 1e-10 * clusters->sse;
+    const quant_kmeans1d_sums *a = rough || !t->exact ? &t->sums : t->exact;
     quant_dd bound = {0, 0};
-    if (!rough) {
+    if (!rough && !t->exact) {
         quant_kmeans1d_sums_fill(&t->sums, points);
     }
     for (size_t c = 0; c < clusters->k; c++) {
         size_t i = clusters->first[c], j = c + 1 < clusters->k ? clusters->first[c + 1] : points->n;
-        const double *w = t->sums.w.hi, *s = t->sums.s.hi, *q = t->sums.q.hi;
+        const double *w = a->w.hi, *s = a->s.hi, *q = a->q.hi;
         quant_dd cost = quant_dd_of(0);
         if (!rough) {
-            cost = quant_kmeans1d_cost(&t->sums, i, j);
+            cost = quant_kmeans1d_cost(a, i, j);
         } else if (j - i > 1 && w[j] > w[i]) {
             cost.hi = (q[j] - q[i]) - (s[j] - s[i]) * (s[j] - s[i]) / (w[j] - w[i]);
         }
@@ -209,17 +205,35 @@ static double lower_bound(scratch *t, const quant_points *points, const quant_cl
     return quant_kmeans1d_unscaled(&t->sums, bound.hi);
 }
 
+void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points)
+{
+    t->rough = quant_kmeans1d_sums_rough(&t->sums, points);
+    t->exact = NULL;
+}
+
+void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *points,
+                             quant_clusters *clusters)
+{
+    quant_kmeans1d_finish(&t->sums, points, clusters);
+    clusters->lower_bound = lower_bound(t, points, clusters);
+}
+
+void quant_kmeans1d_take_path(const quant_kmeans1d_path *path, size_t k, size_t *first)
+{
+    for (size_t j = path->n, c = k; c-- > 0;) {
+        j = path->from[j];
+        first[c] = j;
+    }
+}
+
 void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
                         quant_clusters *clusters)
 {
     size_t n = points->n;
-    k = k < n ? k : n;
-    scratch t;
-    divide_work(&t, n + 1, work);
-    t.noise = quant_kmeans1d_sums_rough(&t.sums, points);
-    /* Each link adds three roundings of a cost up to q[n] besides. */
-    t.noise += 4 * 0x1p-53 * (double)k * t.sums.q.hi[n];
-    clusters->k = k;
+    quant_kmeans1d_scratch t;
+    quant_kmeans1d_divide(&t, n + 1, work);
+    quant_kmeans1d_begin(&t, points);
+    clusters->k = k < n ? k : n;
     if (clusters->k == 1 || clusters->k == n) {
         for (size_t c = 0; c < clusters->k; c++) {
             clusters->first[c] = c;
@@ -227,8 +241,7 @@ void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
     } else {
         solve(&t, points, clusters->k, clusters->first);
     }
-    quant_kmeans1d_finish(&t.sums, points, clusters);
-    clusters->lower_bound = lower_bound(&t, points, clusters);
+    quant_kmeans1d_complete(&t, points, clusters);
 }
 
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,

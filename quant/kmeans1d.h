@@ -42,6 +42,26 @@ typedef struct quant_clusters {
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,
                             quant_clusters *clusters);
 
+/* Every k from 1 to most at once: the rate-distortion curve of the points. Entry k - 1 of the
+ * arrays is for k clusters, as quant_kmeans1d gives them one by one, byte for byte; from k = n on
+ * the error is 0. What is NULL is not wanted. The caller provides all arrays. */
+typedef struct quant_curve {
+    size_t most;         /* 1 .. 256 */
+    double *sse;         /* most; convex in k and never rising, to rounding */
+    double *lower_bound; /* most: the certificate of each */
+    double *entropy;     /* most: bits, of the clusters' shares of the weight: what an ideal coder
+                            of the labels needs, at most log2(k) */
+    double *centroid;    /* most (most + 1) / 2: those of k clusters from k (k - 1) / 2 on, 0 after
+                            the n-th */
+} quant_curve;
+
+/* Each cheapest path at the penalty between two known numbers of clusters gives one between them
+ * (the least sums of squares are convex in k): about `most` paths of O(n log n), each near a third
+ * of what one call of quant_kmeans1d at large k costs. Failures as quant_kmeans1d; scratch about
+ * 150 bytes a point. */
+quant_status quant_kmeans1d_curve(quant_context *ctx, const quant_points *points,
+                                  quant_curve *curve);
+
 /* The specification: dynamic programme over all partitions, O(k n^2) time and O(k n) memory, no
  * shortcut. For tests and small n. Same contract. */
 quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *points, size_t k,

@@ -126,6 +126,34 @@ int quant_kmeans1d_path_alone(const quant_kmeans1d_path *path, double penalty, d
 double quant_kmeans1d_penalty_guess(const quant_kmeans1d_sums *sums, const quant_points *points,
                                     size_t k, uint32_t *bounds);
 
+/* What a work block holds while one set of points is clustered. */
+typedef struct quant_kmeans1d_scratch {
+    quant_kmeans1d_sums sums;
+    double rough;  /* what quant_kmeans1d_sums_rough returned */
+    const quant_kmeans1d_sums *exact; /* the same sums in double-double, where they are kept */
+    quant_kmeans1d_path path;
+    double *mirror[2], *behind; /* running sums from the far end, costs from the far end */
+    uint32_t *start, *id, *fewest, *most;
+} quant_kmeans1d_scratch;
+
+/* Point into a work block for stride - 1 points. */
+void quant_kmeans1d_divide(quant_kmeans1d_scratch *t, size_t stride, void *work);
+
+/* Fill the rough sums; no exact ones are kept. */
+void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points);
+
+/* How much dearer every other path must be for path_run's to be the optimum of its k clusters:
+ * rounding makes a path that is no better seem to lead by twice the error of a path's cost; a
+ * choice between predecessors that rounding got wrong costs as much again. */
+double quant_kmeans1d_margin(const quant_kmeans1d_scratch *t, size_t k);
+
+/* The k links of the cheapest path as first[0 .. k-1]. */
+void quant_kmeans1d_take_path(const quant_kmeans1d_path *path, size_t k, size_t *first);
+
+/* clusters->first and ->k are set: everything else. Refills the sums unless exact ones are kept. */
+void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *points,
+                             quant_clusters *clusters);
+
 /* The nodes id[0] = 0 < ... < id[m - 1] = n that a near-optimal path can visit. */
 typedef struct quant_kmeans1d_corridor {
     const quant_kmeans1d_sums *sums;
