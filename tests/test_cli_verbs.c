@@ -141,6 +141,31 @@ static void the_two_spellings_are_one(void)
     run_free(&b);
 }
 
+/* JSON has every k up to the distinct values, CSV and table the sizes of codebook schemes. */
+static void inspect_shows_curves(void)
+{
+    run_result r = run_shell("\"$QUANT\" inspect '%s' --curve --format json", cli_bank_nan());
+    json_t *root = parse(&r), *good = at(root, "tensors", 0), *bad = at(root, "tensors", 1);
+    json_t *curve = json_object_get(good, "curve");
+    size_t n = (size_t)json_integer_value(json_object_get(good, "distinct"));
+    double before = -1;
+    CU_ASSERT(r.status == 0 && n > 1 && json_array_size(curve) == (n < 256 ? n : 256));
+    for (size_t k = 0; k + 1 < json_array_size(curve); k++) {
+        double db = json_real_value(json_object_get(json_array_get(curve, k), "sqnr_db"));
+        CU_ASSERT(db > before);
+        before = db;
+    }
+    CU_ASSERT_PTR_NULL(json_object_get(bad, "curve"));
+    json_decref(root);
+    run_free(&r);
+    r = run_shell("\"$QUANT\" inspect '%s' --curve --format csv", cli_bank_nan());
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.out, ",sqnr_db_k2,entropy_bits_k2,sqnr_db_k4"));
+    run_free(&r);
+    r = run_shell("\"$QUANT\" inspect '%s' --curve", cli_bank_nan());
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "The best table of k values"));
+    run_free(&r);
+}
+
 static void inspect_reports_what_is_there(void)
 {
     run_result r = run_shell("\"$QUANT\" inspect '%s' --format json", cli_bank_nan());
@@ -280,6 +305,7 @@ TEST_SUITE(cli_verbs,
            {"tables fit the page", tables_fit_the_page},
            {"--opt=value is --opt value", the_two_spellings_are_one},
            {"inspect reports what is there", inspect_reports_what_is_there},
+           {"inspect shows curves", inspect_shows_curves},
            {"packed banks hold what compare said", packed_banks_hold_what_compare_said},
            {"existing files are safe", existing_files_are_safe},
            {"recipes choose by name", recipes_choose_by_name},

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/kmeans1d.h"
 #include "quant/lab/inspect.h"
 #include "tests/lab_bank.h"
 #include "tests/test.h"
@@ -140,7 +141,48 @@ static void real_banks_read_whole(void)
     quant_context_free(ctx);
 }
 
-TEST_SUITE(inspect, {"figures are those of the values", figures_are_those_of_the_values},
+/* Entry k - 1 is the optimum of k clusters of the tensor's values. */
+static void curves_are_those_of_the_values(void)
+{
+    float w[300], zero[4] = {0, -0.0f, 0, 0}, bad[4] = {1, NAN, 2, 3};
+    const lab_bank_item items[] = {{"w", QUANT_F32, {2, {20, 15}}, w},
+                                   {"zero", QUANT_F32, {2, {2, 2}}, zero},
+                                   {"bad", QUANT_F32, {2, {2, 2}}, bad}};
+    double value[300], weight[300], centroid[256], energy = 0;
+    size_t first[256], n = 0;
+    for (size_t i = 0; i < 300; i++) {
+        w[i] = (float)(i * i % 101) - 30.0f;
+        energy += (double)w[i] * (double)w[i];
+    }
+    quant_context *ctx = quant_context_new(NULL);
+    quant_bank *bank = lab_bank_make(ctx, "curve.safetensors", items, 3);
+    quant_inspect_row row[3];
+    static quant_inspect_curve curve[3];
+    size_t filled = 0, curves = 0;
+    CHECK_OK(ctx, quant_inspect(ctx, bank, NULL, NULL, NULL, row, &filled));
+    CU_ASSERT_PTR_NULL(row[0].curve);
+    CHECK_OK(ctx, quant_inspect_curves(ctx, bank, NULL, NULL, row, filled, curve));
+    quant_points_collapse(ctx, w, NULL, 300, value, weight, &n);
+    quant_points p = {value, weight, n};
+    for (size_t i = 0; i < filled; i++) {
+        curves += row[i].curve != NULL;
+        for (size_t k = 1; row[i].curve && k <= 256; k++) {
+            quant_clusters c = {.first = first, .centroid = centroid};
+            CHECK_OK(ctx, quant_kmeans1d(ctx, &p, k, &c));
+            double db = k < n ? 10 * log10(energy / c.sse) : (double)INFINITY;
+            CU_ASSERT(row[i].curve->sqnr_db[k - 1] == db ||
+                      fabs(row[i].curve->sqnr_db[k - 1] - db) < 1e-9);
+            CU_ASSERT(row[i].curve->distinct == n && row[i].curve->entropy[k - 1] <= 8);
+        }
+    }
+    CU_ASSERT_EQUAL(filled, 3);
+    CU_ASSERT_EQUAL(curves, 1);
+    quant_bank_close(ctx, bank);
+    quant_context_free(ctx);
+}
+
+TEST_SUITE(inspect, {"curves are those of the values", curves_are_those_of_the_values},
+           {"figures are those of the values", figures_are_those_of_the_values},
            {"a glob selects", a_glob_selects},
            {"stacks are told from convolutions", stacks_are_told_from_convolutions},
            {"real banks read whole", real_banks_read_whole})

@@ -11,8 +11,23 @@ typedef struct seen_bank {
     char name[512];
     quant_bank *bank;
     quant_inspect_row *rows;
+    quant_inspect_curve *curves; /* NULL without --curve */
     size_t room;
 } seen_bank;
+
+static quant_status trace(quant_context *ctx, const cli_args *args, seen_bank *seen, size_t count)
+{
+    quant_progress progress;
+    seen->curves = quant_alloc(ctx, seen->room, sizeof *seen->curves);
+    if (!seen->curves) {
+        return QUANT_ENOMEM;
+    }
+    quant_progress_begin(&progress, stderr, args->text[OPT_QUIET] != NULL);
+    quant_status s = quant_inspect_curves(ctx, seen->bank, quant_progress_step, &progress,
+                                          seen->rows, count, seen->curves);
+    quant_progress_end(&progress);
+    return s;
+}
 
 static quant_status look(quant_context *ctx, const cli_args *args, const char *path,
                          seen_bank *seen, quant_inspect_report *report)
@@ -31,6 +46,7 @@ static quant_status look(quant_context *ctx, const cli_args *args, const char *p
                                    &progress, seen->rows, &report->count);
     quant_progress_end(&progress);
     QUANT_TRY(s);
+    QUANT_TRY(args->text[OPT_CURVE] ? trace(ctx, args, seen, report->count) : QUANT_OK);
     QUANT_TRY(quant_bank_unchanged(ctx, seen->bank));
     report->bank = seen->bank;
     report->rows = seen->rows;
@@ -95,6 +111,7 @@ int cli_inspect(quant_context *ctx, const cli_args *args)
         }
         status = inspect_all(ctx, args, seen, reports);
         for (size_t i = 0; i < args->operands; i++) {
+            quant_release(ctx, seen[i].curves, seen[i].room, sizeof *seen[i].curves);
             quant_release(ctx, seen[i].rows, seen[i].room, sizeof *seen[i].rows);
             quant_bank_close(ctx, seen[i].bank);
         }

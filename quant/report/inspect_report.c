@@ -9,6 +9,7 @@
 #include "quant/internal.h"
 #include "quant/lab/recipe.h"
 #include "quant/report/csv.h"
+#include "quant/report/curve_report.h"
 #include "quant/report/json_out.h"
 #include "quant/report/table.h"
 #include "quant/report/text.h"
@@ -181,6 +182,7 @@ static quant_status print_one(quant_context *ctx, const quant_inspect_report *re
         quant_table_free(t);
         QUANT_TRY(s);
     }
+    QUANT_TRY(quant_curve_report_table(ctx, report, to));
     print_remarks(report, to);
     return QUANT_OK;
 }
@@ -216,6 +218,7 @@ static void put_bank(quant_json_writer *w, const quant_inspect_report *report)
         for (size_t f = 0; f < FIELDS; f++) {
             quant_json_put(w, fields[f].key, fields[f].of(&report->rows[i]));
         }
+        quant_curve_report_json(w, report->rows[i].curve);
         quant_json_close(w);
     }
     quant_json_close(w);
@@ -251,6 +254,8 @@ quant_status quant_inspect_report_csv(quant_context *ctx, const quant_inspect_re
     for (size_t f = 0; f < FIELDS; f++) {
         quant_csv_put(&w, quant_value_text(fields[f].key));
     }
+    bool curves = quant_curve_report_any(reports, count);
+    quant_curve_report_csv(&w, curves, NULL);
     quant_csv_end_row(&w);
     for (size_t b = 0; b < count; b++) {
         for (size_t i = 0; reports[b].bank && i < reports[b].count; i++) {
@@ -258,6 +263,7 @@ quant_status quant_inspect_report_csv(quant_context *ctx, const quant_inspect_re
             for (size_t f = 0; f < FIELDS; f++) {
                 quant_csv_put(&w, fields[f].of(&reports[b].rows[i]));
             }
+            quant_curve_report_csv(&w, curves, &reports[b].rows[i]);
             quant_csv_end_row(&w);
         }
     }
