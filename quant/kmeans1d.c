@@ -93,7 +93,7 @@ static double next_penalty(const bracket *b, size_t k, size_t links, double pena
 /* A path of k links in plain double: each link adds three roundings of a cost up to q[n]. */
 static double noise_of(const quant_kmeans1d_scratch *t, size_t k)
 {
-    return t->rough + 4 * 0x1p-53 * (double)k * t->sums.q.hi[t->sums.n];
+    return t->rough + 4 * 0x1p-53 * (double)k * t->sums.square;
 }
 
 double quant_kmeans1d_margin(const quant_kmeans1d_scratch *t, size_t k)
@@ -110,7 +110,7 @@ static int search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *
     bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
     for (int step = 0; step < STEPS; step++) {
         size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
-        double cheapest = t->path.g[n] + t->sums.q.hi[n];
+        double cheapest = t->path.g[n] + t->sums.square;
         if (links == k) {
             *slack = margin;
             return quant_kmeans1d_path_alone(&t->path, *penalty, margin);
@@ -142,6 +142,12 @@ static quant_kmeans1d_path mirrored(const quant_kmeans1d_scratch *t)
     return p;
 }
 
+void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points)
+{
+    t->rough = quant_kmeans1d_sums_rough(&t->sums, points);
+    t->exact = NULL;
+}
+
 /* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
  * costs g[i] + q[i] ahead of it and behind[n - i] + q[n] - q[i] after it. */
 static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t k,
@@ -166,6 +172,7 @@ static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t
                                  .start = t->start,
                                  .tie = QUANT_KMEANS1D_TIE * t->sums.total};
     quant_kmeans1d_corridor_run(&c, k, penalty, first);
+    quant_kmeans1d_begin(t, points); /* figures are the same, however the decision came about */
 }
 
 static void solve(quant_kmeans1d_scratch *t, const quant_points *points, size_t k, size_t *first)
@@ -187,28 +194,17 @@ static double lower_bound(quant_kmeans1d_scratch *t, const quant_points *points,
     double noise = noise_of(t, clusters->k);
     int rough = quant_kmeans1d_unscaled(&t->sums, noise) <= 1e-10 * clusters->sse;
     const quant_kmeans1d_sums *a = rough || !t->exact ? &t->sums : t->exact;
-    quant_dd bound = {0, 0};
+    quant_dd bound = quant_dd_of(rough ? a->square : 0);
     if (!rough && !t->exact) {
         quant_kmeans1d_sums_fill(&t->sums, points);
     }
     for (size_t c = 0; c < clusters->k; c++) {
         size_t i = clusters->first[c], j = c + 1 < clusters->k ? clusters->first[c + 1] : points->n;
-        const double *w = a->w.hi, *s = a->s.hi, *q = a->q.hi;
-        quant_dd cost = quant_dd_of(0);
-        if (!rough) {
-            cost = quant_kmeans1d_cost(a, i, j);
-        } else if (j - i > 1 && w[j] > w[i]) {
-            cost.hi = (q[j] - q[i]) - (s[j] - s[i]) * (s[j] - s[i]) / (w[j] - w[i]);
-        }
-        bound = quant_dd_add(bound, cost);
+        double s = a->s.hi[j] - a->s.hi[i], w = a->w.hi[j] - a->w.hi[i];
+        bound = quant_dd_add(bound, rough ? quant_dd_of(-(s * s / w))
+                                          : quant_kmeans1d_cost(a, i, j));
     }
     return quant_kmeans1d_unscaled(&t->sums, bound.hi);
-}
-
-void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points)
-{
-    t->rough = quant_kmeans1d_sums_rough(&t->sums, points);
-    t->exact = NULL;
 }
 
 void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *points,

@@ -71,7 +71,7 @@ static void decide(tracing *c, size_t k)
 static void take(tracing *c, size_t k, double penalty)
 {
     size_t n = c->points->n;
-    c->f[k] = c->t.path.g[n] + c->t.sums.q.hi[n] - penalty * (double)k;
+    c->f[k] = c->t.path.g[n] + c->t.sums.square - penalty * (double)k;
     if (!quant_kmeans1d_path_alone(&c->t.path, penalty, quant_kmeans1d_margin(&c->t, k))) {
         decide(c, k);
         return;

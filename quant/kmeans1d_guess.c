@@ -106,16 +106,16 @@ double quant_kmeans1d_penalty_guess(const quant_kmeans1d_sums *a, const quant_po
 {
     spread(a, p, k, bound);
     separate(a->n, k, bound);
-    double unit = 1 / a->value_scale[0] / a->value_scale[1], sse = 0;
+    double unit = 1 / a->value_scale[0] / a->value_scale[1], sse = a->square;
     for (int i = 0; i < SWEEPS; i++) {
         sweep(a, p, k, unit, bound);
     }
     for (size_t c = 0; c < k; c++) {
         double w = a->w.hi[bound[c + 1]] - a->w.hi[bound[c]];
         double s = a->s.hi[bound[c + 1]] - a->s.hi[bound[c]];
-        double q = a->q.hi[bound[c + 1]] - a->q.hi[bound[c]] - (w > 0 ? s * s / w : 0);
-        sse += q > 0 ? q : 0;
+        sse -= w > 0 ? s * s / w : 0;
     }
+    sse = sse > 0 ? sse : 0;
     /* Sums of squares fall like k^-2, so the penalty is about 2 sse / k; 1.6 / k fits the optimal
      * quantizers of the Gaussian, where it stays inside the interval of k from 2 to 256. */
     return sse / (double)k * (2 - 1.6 / (double)k);

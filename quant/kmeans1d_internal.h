@@ -12,6 +12,15 @@
 
 enum { QUANT_KMEANS1D_MAX_K = 256 };
 
+/* Two neighbouring points or nodes at once, as wide as the registers of any 64-bit processor; plain
+ * lanes of the same arithmetic. */
+enum { QUANT_LANES = 2 };
+typedef double quant_lanes __attribute__((vector_size(QUANT_LANES * sizeof(double))));
+typedef int64_t quant_lanes_mask __attribute__((vector_size(QUANT_LANES * sizeof(int64_t))));
+/* As they lie in an array of double. */
+typedef double quant_lanes_at
+    __attribute__((vector_size(QUANT_LANES * sizeof(double)), aligned(8), may_alias));
+
 /* Bytes of scratch for up to max_points distinct values and up to k clusters (at most 104 a
  * point, whatever k); 0 when the size does not fit or max_points >= 2^32 - 1. The block must be
  * aligned to 64 bytes, as quant_alloc gives. */
@@ -48,11 +57,13 @@ typedef struct quant_dd_array {
 
 typedef struct quant_kmeans1d_sums {
     size_t n;
-    quant_dd_array w, s, q; /* n + 1 each */
+    quant_dd_array w, s, q; /* n + 1 each; q and all lo parts: double-double only */
     double mean;            /* scaled */
+    double square;          /* q[n] */
     double total;           /* the cost of one cluster, scaled */
     double value_scale[2], weight_scale[2]; /* two factors whose product is the power of two */
     int value_exponent, weight_exponent;
+    int counts; /* weights are whole numbers whose sums are exact */
 } quant_kmeans1d_sums;
 
 /* Two partitions whose sums of squares differ by no more than this share of the total count as
@@ -64,8 +75,8 @@ typedef struct quant_kmeans1d_sums {
 /* Fill sums over points; its six arrays point at room for n + 1. */
 void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_points *points);
 
-/* The same, hi parts only, in a fourth of the time; returns a bound on the error of the costs of
- * all links of a path together when they are taken from these in plain double. */
+/* The same, hi parts of w and s only, in a fraction of the time; returns a bound on the error of
+ * the costs of all links of a path together when they are taken from these in plain double. */
 double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *sums, const quant_points *points);
 
 static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
@@ -97,14 +108,6 @@ quant_status quant_kmeans1d_check(quant_context *ctx, const quant_points *points
                                   const quant_clusters *clusters);
 
 /* ---- parts of the fast version -------------------------------------------------------------- */
-
-/* Four neighbouring nodes at once; plain lanes of the same arithmetic. */
-enum { QUANT_LANES = 4 };
-typedef double quant_lanes __attribute__((vector_size(QUANT_LANES * sizeof(double))));
-typedef int64_t quant_lanes_mask __attribute__((vector_size(QUANT_LANES * sizeof(int64_t))));
-/* As they lie in an array of double. */
-typedef double quant_lanes_at
-    __attribute__((vector_size(QUANT_LANES * sizeof(double)), aligned(8), may_alias));
 
 /* Cheapest paths in plain double when every link costs `penalty` more; arrays of n + 1. A path to
  * node j costs g[j] + (q[j] - q[0]), penalties included: all paths to j share what q gives. */

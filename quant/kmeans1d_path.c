@@ -85,7 +85,7 @@ static size_t count_within(const quant_kmeans1d_path *p, size_t from, size_t d, 
     for (; from < d; from++) {
         near += through(p, from, d) <= limit;
     }
-    return near + (size_t)-(count[0] + count[1] + count[2] + count[3]);
+    return near + (size_t)-(count[0] + count[1]);
 }
 
 /* Let a path tied up to slack leave ours, going backwards, at node d by the link a -> d, and let
