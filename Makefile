@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=$(if $(findstring -O0,$(OPT))$(SAN),0,2)
 CFLAGS += -std=c11 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -fopenmp $(WARN) $(SAN)
 LDFLAGS += -fopenmp $(SAN)
-LAB_LIBS := -ljansson -lgsl -lfftw3 -lopenblas -lz
+LAB_LIBS := -ljansson -lgsl -lfftw3 -llapacke -lopenblas -lz
 LIBM := -lm
 X86 := $(filter x86_64,$(shell uname -m))
 Q := $(if $(V),,@)
@@ -151,10 +151,10 @@ lint:
 	@sh tests/lint.sh
 PUBLIC := $(patsubst %,quant/%,activation.h assert.h context.h encode.h fidelity.h gemm.h kmeans1d.h \
   observer.h predict.h quant.h random.h scheme.h shape.h status.h status.def bank/bank.h \
-  bank/dtype.def bank/output.h \
-  bank/packed.h bank/safetensors_write.h bank/sha256.h lab/array_gate.h lab/cliff.h lab/compare.h lab/gate.h \
-  lab/inspect.h lab/jacobian.h lab/propagate.h lab/recipe.h lab/routing.h lab/whiteness.h model/block.h \
-  model/forward.h model/model.h)
+  bank/dtype.def bank/output.h bank/packed.h bank/safetensors_write.h bank/sha256.h \
+  lab/array_gate.h lab/chain.h lab/cliff.h lab/compare.h lab/gate.h lab/inspect.h lab/jacobian.h \
+  lab/propagate.h lab/recipe.h lab/routing.h lab/whiteness.h model/block.h model/forward.h \
+  model/model.h)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
 	for h in $(PUBLIC); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/$$h || exit 1; done

@@ -43,4 +43,14 @@ quant_status cli_open_importance(quant_context *ctx, const cli_args *args, const
 quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_scheme **schemes,
                                size_t *count);
 
+/* What the columns of propagate hold: a recipe, or the schemes given or by default. All of them are
+ * the caller's to release, after failure too. */
+typedef struct cli_columns {
+    quant_scheme *schemes;
+    size_t count;
+    quant_recipe *recipe;
+} cli_columns;
+quant_status cli_read_columns(quant_context *ctx, const cli_args *args, cli_columns *columns);
+void cli_free_columns(quant_context *ctx, cli_columns *columns);
+
 #endif

@@ -58,3 +58,20 @@ quant_status cli_parse_schemes(quant_context *ctx, const char *list, quant_schem
     }
     return QUANT_OK;
 }
+
+quant_status cli_read_columns(quant_context *ctx, const cli_args *args, cli_columns *c)
+{
+    const char *list = args->text[OPT_SCHEMES], *recipe = args->text[OPT_RECIPE];
+    if (list && recipe) {
+        return quant_fail(ctx, QUANT_EINVAL, "expected one of --schemes and --recipe, found both");
+    }
+    return recipe ? quant_recipe_read(ctx, recipe, &c->recipe)
+                  : cli_parse_schemes(ctx, list ? list : quant_scheme_default_list(), &c->schemes,
+                                      &c->count);
+}
+
+void cli_free_columns(quant_context *ctx, cli_columns *c)
+{
+    quant_recipe_free(ctx, c->recipe);
+    quant_release(ctx, c->schemes, c->count, sizeof *c->schemes);
+}

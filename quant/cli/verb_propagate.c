@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "quant/cli/cli.h"
+#include "quant/cli/propagate_chain.h"
 #include "quant/internal.h"
 #include "quant/report/progress.h"
 #include "quant/report/propagate_report.h"
@@ -17,9 +17,7 @@ typedef struct job {
     int64_t *ids;
     quant_tokens tokens;
     size_t id_count;
-    quant_scheme *schemes;
-    size_t scheme_count;
-    quant_recipe *recipe;
+    cli_columns columns;
     quant_progress progress;
     quant_propagate_result *result;
 } job;
@@ -66,19 +64,6 @@ static bool is_selected(void *user, const quant_tensor *t)
     return quant_glob_match(j->args->text[OPT_TENSORS], t->name);
 }
 
-/* --schemes, --recipe, or the default list. */
-static quant_status read_columns(job *j)
-{
-    const char *list = j->args->text[OPT_SCHEMES], *recipe = j->args->text[OPT_RECIPE];
-    if (list && recipe) {
-        return quant_fail(j->ctx, QUANT_EINVAL, "expected one of --schemes and --recipe, found "
-                          "both");
-    }
-    return recipe ? quant_recipe_read(j->ctx, recipe, &j->recipe)
-                  : cli_parse_schemes(j->ctx, list ? list : quant_scheme_default_list(),
-                                      &j->schemes, &j->scheme_count);
-}
-
 /* --tensors that selects nothing at all is a slip of the pen. */
 static quant_status check_selection(const job *j)
 {
@@ -97,7 +82,7 @@ static quant_status check_selection(const job *j)
 static quant_status run(job *j)
 {
     const cli_args *args = j->args;
-    QUANT_TRY(read_columns(j));
+    QUANT_TRY(cli_read_columns(j->ctx, args, &j->columns));
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(check_selection(j));
     QUANT_TRY(read_tokens(j));
@@ -105,7 +90,8 @@ static quant_status run(job *j)
                                           [CLI_F16] = QUANT_COMPUTE_F16,
                                           [CLI_BF16] = QUANT_COMPUTE_BF16};
     const quant_propagate_options options = {
-        .schemes = j->schemes, .scheme_count = j->scheme_count, .recipe = j->recipe, .user = j,
+        .schemes = j->columns.schemes, .scheme_count = j->columns.count,
+        .recipe = j->columns.recipe, .user = j,
         .progress = quant_progress_step, .progress_user = &j->progress,
         .select = args->text[OPT_TENSORS] ? is_selected : NULL,
         .jacobians = args->text[OPT_JACOBIANS] != NULL,
@@ -136,6 +122,9 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
 {
     job j = {.ctx = ctx, .args = args};
     int status = 0;
+    if (cli_wants_chain(ctx, args)) {
+        return cli_propagate_chain(ctx, args);
+    }
     quant_progress_begin(&j.progress, stderr, args->text[OPT_QUIET] != NULL);
     quant_status s = run(&j);
     quant_progress_end(&j.progress);
@@ -147,8 +136,7 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
     }
     quant_propagate_free(ctx, j.result);
     quant_model_close(ctx, j.model);
-    quant_recipe_free(ctx, j.recipe);
     quant_release(ctx, j.ids, j.id_count, sizeof *j.ids);
-    quant_release(ctx, j.schemes, j.scheme_count, sizeof *j.schemes);
+    cli_free_columns(ctx, &j.columns);
     return status;
 }
