@@ -34,7 +34,7 @@
 /* The first min(left, 16) of sixteen elements. */
 static inline __mmask16 first_of_16(size_t left)
 {
-    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
+    return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1u);
 }
 
 /* Sixteen floats to y, into the caches or past them; past them y is on a line of 64 bytes. */
