@@ -11,8 +11,6 @@
 #include "kernels/kernels.h"
 #include "quant/kmeans1d_internal.h"
 
-enum { MOST_ROWS = 512 };
-
 static double through(const quant_kmeans1d_path *p, size_t i, size_t t)
 {
     double s = p->s[t] - p->s[i], w = p->w[t] - p->w[i];
@@ -53,7 +51,7 @@ static int take_block(quant_kmeans1d_path *p, double penalty, size_t low, size_t
 
 size_t quant_kmeans1d_path_run(quant_kmeans1d_path *p, double penalty)
 {
-    size_t low = 0, n = p->n, most = MOST_ROWS, links = 0;
+    size_t low = 0, n = p->n, most = n, links = 0;
     p->g[0] = 0;
     p->from[0] = 0;
     for (size_t j = 1; j <= n;) {
@@ -61,7 +59,7 @@ size_t quant_kmeans1d_path_run(quant_kmeans1d_path *p, double penalty)
         if (take_block(p, penalty, low, j, rows)) {
             j += rows;
             low = p->from[j - 1];
-            most = most < MOST_ROWS ? 2 * most : most;
+            most = most < n ? 2 * most : most;
         } else {
             most = rows / 4;
         }
