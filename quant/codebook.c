@@ -29,18 +29,41 @@ void quant_job_put_scales(const quant_job *job, uint64_t r, const quant_group *g
     }
 }
 
-static void put_table(const quant_job *job, uint64_t r, const quant_codebook *table)
+static size_t table_parts(const quant_job *job)
+{
+    return (size_t)job->scheme.dim << job->scheme.bits;
+}
+
+void quant_job_put_table(const quant_job *job, uint64_t r, const float *entry, const int8_t *code,
+                         float scale)
 {
     uint8_t *segment = job->packed + job->layout.table.offset;
-    uint64_t first = r * entries_of(job);
+    uint64_t first = r * table_parts(job);
     if (job->scheme.table_store == QUANT_STORE_I8) {
-        memcpy(segment + first, table->code, entries_of(job));
-        quant_store_put(job->scheme.store, job->packed + job->layout.table_scale.offset, r,
-                        table->scale);
+        memcpy(segment + first, code, table_parts(job));
+        quant_store_put(job->scheme.store, job->packed + job->layout.table_scale.offset, r, scale);
         return;
     }
-    for (size_t i = 0; i < entries_of(job); i++) {
-        quant_store_put(job->scheme.table_store, segment, first + i, table->entry[i]);
+    for (size_t i = 0; i < table_parts(job); i++) {
+        quant_store_put(job->scheme.table_store, segment, first + i, entry[i]);
+    }
+}
+
+void quant_job_load_table(const quant_job *job, uint64_t r, size_t n, float *table)
+{
+    const uint8_t *segment = job->source + job->layout.table.offset;
+    uint64_t first = r * table_parts(job);
+    if (job->scheme.table_store != QUANT_STORE_I8) {
+        for (size_t i = 0; i < n; i += MAX_ENTRIES) {
+            size_t take = n - i < MAX_ENTRIES ? n - i : MAX_ENTRIES;
+            quant_store_load(job->scheme.table_store, segment, first + i, take, table + i);
+        }
+        return;
+    }
+    float scale = quant_store_get(job->scheme.store, job->source + job->layout.table_scale.offset,
+                                  r);
+    for (size_t i = 0; i < n; i++) {
+        table[i] = scale * (float)((const int8_t *)segment)[first + i];
     }
 }
 
@@ -57,28 +80,13 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
     QUANT_TRY(quant_codebook_fit(&job->scheme, &job->regions, r, x, importance, worker->work,
                                  &group, &table));
     quant_job_put_scales(job, r, &group);
-    put_table(job, r, &table);
+    quant_job_put_table(job, r, table.entry, table.code, table.scale);
     job->used_entries[r] = (uint16_t)table.used;
     worker->raised_scales += table.raised + group.raised;
     if (worker->sse) {
         worker->sse[r] = table.optimum * group.unit;
     }
     return QUANT_OK;
-}
-
-static void load_table(const quant_job *job, uint64_t r, size_t n, float *table)
-{
-    const uint8_t *segment = job->source + job->layout.table.offset;
-    if (job->scheme.table_store != QUANT_STORE_I8) {
-        quant_store_load(job->scheme.table_store, segment, r * entries_of(job), n, table);
-        return;
-    }
-    const int8_t *code = (const int8_t *)segment + r * entries_of(job);
-    float scale = quant_store_get(job->scheme.store, job->source + job->layout.table_scale.offset,
-                                  r);
-    for (size_t i = 0; i < n; i++) {
-        table[i] = scale * (float)code[i];
-    }
 }
 
 float quant_job_channel_scale(const quant_job *job, uint64_t channel)
@@ -124,7 +132,7 @@ static void code(const quant_job *job, quant_run run, const float *x, uint8_t *c
     float table[MAX_ENTRIES], threshold[MAX_ENTRIES];
     float scale = quant_job_channel_scale(job, run.channel);
     size_t used = job->used_entries[run.region];
-    load_table(job, run.region, used, table);
+    quant_job_load_table(job, run.region, used, table);
     quant_codebook_thresholds(table, used, threshold);
     if (scale == 0.0f) {
         memset(codes, 0, run.length);
@@ -150,7 +158,7 @@ void quant_job_apply_scale(const quant_job *job, quant_run run, float *y)
 static void value(const quant_job *job, quant_run run, const uint8_t *codes, float *y)
 {
     float table[MAX_ENTRIES];
-    load_table(job, run.region, entries_of(job), table);
+    quant_job_load_table(job, run.region, entries_of(job), table);
     /* What is scaled is read again and stays in the caches. */
     bool past = job->straight && quant_job_channel_scale(job, run.channel) == 1.0f;
     qk_decode_codebook_fn *decode = past ? qk()->stream_codebook : qk()->decode_codebook;

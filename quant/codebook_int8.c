@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "quant/codebook_table.h"
-#include "quant/linear_range.h"
 #include "quant/store.h"
 
 enum {
@@ -51,8 +50,7 @@ static void expand(quant_codebook *t)
     }
 }
 
-/* The scale that a linear scheme of 8 bits, range narrow, stores for this magnitude. */
-static quant_linear_fit scale_for(quant_store store, double magnitude)
+quant_linear_fit quant_int8_scale(quant_store store, double magnitude)
 {
     const quant_scheme s = {.family = QUANT_FAMILY_LINEAR, .bits = 8, .store = store};
     float a = (float)magnitude;
@@ -63,7 +61,7 @@ quant_status quant_int8_plain(quant_store store, const quant_points *points, con
                               size_t n, quant_codebook *t)
 {
     double least = fabs(entry[0]), most = fabs(entry[n - 1]);
-    quant_linear_fit f = scale_for(store, least > most ? least : most);
+    quant_linear_fit f = quant_int8_scale(store, least > most ? least : most);
     if (f.overflow) {
         return QUANT_ESCALE;
     }
@@ -219,7 +217,7 @@ static void alternate(search *z, quant_store store, const quant_points *points, 
             return;
         }
         last = error;
-        quant_linear_fit f = scale_for(store, LAST * scale_for_table(points, &z->trial));
+        quant_linear_fit f = quant_int8_scale(store, LAST * scale_for_table(points, &z->trial));
         if (f.overflow || !(f.p.scale > 0.0f) || f.p.scale == z->trial.scale) {
             return;
         }
@@ -239,7 +237,7 @@ void quant_int8_tune(quant_store store, const quant_points *points, size_t k, vo
     z->best = *t;
     /* Clipping pays only where no level is left out, in a table of 8 bits: the grid gets finer. */
     for (int ratio = 10; ratio >= (k < LEVELS ? 10 : 2); ratio--) {
-        quant_linear_fit f = scale_for(store, whole * (0.1 * ratio));
+        quant_linear_fit f = quant_int8_scale(store, whole * (0.1 * ratio));
         z->trial = *t;
         z->trial.scale = ratio == 10 ? t->scale : f.p.scale;
         z->trial.raised = ratio == 10 ? t->raised : f.raised;

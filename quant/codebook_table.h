@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "quant/kmeans1d.h"
+#include "quant/linear_range.h"
 #include "quant/region.h"
 #include "quant/scheme.h"
 
@@ -78,6 +79,10 @@ void quant_codebook_drop_unused(const quant_points *points, quant_codebook *tabl
 /* ---- lut=int8 ------------------------------------------------------------------------------- */
 
 size_t quant_int8_work_bytes(void);
+
+/* The scale of codes whose largest magnitude is `magnitude`: what a linear scheme of 8 bits, range
+ * narrow, stores. */
+quant_linear_fit quant_int8_scale(quant_store store, double magnitude);
 
 /* A table of at most k int8 codes in -127..127 and their scale, from n ascending reals.
  *

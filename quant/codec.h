@@ -97,6 +97,12 @@ void quant_vector_code(const quant_job *job, uint64_t m, uint64_t q, uint64_t n,
                        quant_worker *worker);
 void quant_vector_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y);
 
+/* Table r of a codebook: store all its numbers, dense ones or with lut=int8 codes and scale; load
+ * the first n as f32. A table has 2^bits times dim numbers. */
+void quant_job_put_table(const quant_job *job, uint64_t r, const float *entry, const int8_t *code,
+                         float scale);
+void quant_job_load_table(const quant_job *job, uint64_t r, size_t n, float *table);
+
 /* pcs: store the scales of region r; the scale of a channel, 1 without pcs; multiply a run that
  * was decoded by its channel's scale. */
 void quant_job_put_scales(const quant_job *job, uint64_t r, const quant_group *group);

@@ -31,14 +31,15 @@ static void accumulate(const double *bin, double all, evenly *e)
 
 /* KL(P || Q) of the first m bins: P has what lies beyond added to its last bin, Q is the bins
  * pooled into levels, each spread over the bins of P that hold something. Infinite when Q lacks
- * what P has. In double from quant_log, so the same everywhere. */
-static double divergence(const evenly *e, int m, int levels)
+ * what P has. In double from quant_log, so the same everywhere. Every level adds: when the
+ * sum is `enough` the rest is not looked at. */
+static double divergence(const evenly *e, int m, int levels, double enough)
 {
     double all = e->mass[QUANT_ENTROPY_BINS], inside = e->mass[m], tail = all - inside;
     double last = e->mass[m] - e->mass[m - 1];
     double sum = e->plogp[m - 1] + xlogx((last + tail) / all);
     bool fills = last <= 0 && tail > 0; /* the last bin of P holds nothing but the tail */
-    for (int l = 0; l < levels; l++) {
+    for (int l = 0; l < levels && sum < enough; l++) {
         int from = (int)((long)m * l / levels);
         int to = (int)((long)m * (l + 1) / levels);
         double q = e->mass[to] - e->mass[from];
@@ -57,9 +58,9 @@ int quant_entropy_limit(const double bin[QUANT_ENTROPY_BINS], double all, int le
     evenly e;
     int best = QUANT_ENTROPY_BINS;
     accumulate(bin, all, &e);
-    double least = divergence(&e, best, levels);
+    double least = divergence(&e, best, levels, INFINITY);
     for (int m = QUANT_ENTROPY_BINS - 1; m >= levels; m--) {
-        double d = divergence(&e, m, levels);
+        double d = divergence(&e, m, levels, least);
         if (d < least) {
             least = d;
             best = m;

@@ -5,7 +5,6 @@
 #include "kernels/kernels.h"
 #include "quant/codec.h"
 #include "quant/internal.h"
-#include "quant/store.h"
 #include "quant/vector_table.h"
 
 enum { CHUNK = 1024 }; /* codes at once; a multiple of 8 */
@@ -23,11 +22,6 @@ static quant_vector_table *table_of(const quant_job *job, const quant_worker *wo
                                           quant_vector_work_bytes(&job->scheme, &job->regions));
 }
 
-static size_t parts_of(const quant_job *job)
-{
-    return (size_t)job->scheme.dim << job->scheme.bits;
-}
-
 static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64_t n,
                         quant_worker *worker)
 {
@@ -41,18 +35,11 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
     QUANT_TRY(quant_vector_fit(&job->scheme, &job->regions, r, x, importance, worker->work, &group,
                                t));
     quant_job_put_scales(job, r, &group);
-    for (size_t k = 0; k < parts_of(job); k++) {
-        if (job->scheme.table_store == QUANT_STORE_I8) {
-            job->packed[job->layout.table.offset + r * parts_of(job) + k] = (uint8_t)t->code[k];
-        } else {
-            quant_store_put(job->scheme.table_store, job->packed + job->layout.table.offset,
-                            r * parts_of(job) + k, (float)t->entry[k]);
-        }
+    float entry[QUANT_VECTOR_PARTS];
+    for (size_t k = 0; k < QUANT_VECTOR_PARTS; k++) {
+        entry[k] = (float)t->entry[k];
     }
-    if (job->scheme.table_store == QUANT_STORE_I8) {
-        quant_store_put(job->scheme.store, job->packed + job->layout.table_scale.offset, r,
-                        t->scale);
-    }
+    quant_job_put_table(job, r, entry, t->code, t->scale);
     job->used_entries[r] = (uint16_t)t->used;
     worker->raised_scales += t->raised + group.raised;
     return QUANT_OK;
@@ -91,30 +78,12 @@ static uint8_t code_one(const quant_job *job, const quant_vector_table *t, uint6
     return (uint8_t)code;
 }
 
-static void load_table(const quant_job *job, uint64_t r, float *table)
-{
-    size_t parts = parts_of(job);
-    const uint8_t *segment = job->source + job->layout.table.offset;
-    if (job->scheme.table_store == QUANT_STORE_I8) {
-        float scale =
-            quant_store_get(job->scheme.store, job->source + job->layout.table_scale.offset, r);
-        for (size_t k = 0; k < parts; k++) {
-            table[k] = scale * (float)((const int8_t *)segment)[r * parts + k];
-        }
-        return;
-    }
-    for (size_t k = 0; k < parts; k += 256) {
-        size_t n = parts - k < 256 ? parts - k : 256;
-        quant_store_load(job->scheme.table_store, segment, r * parts + k, n, table + k);
-    }
-}
-
 static void load_sorted(const quant_job *job, uint64_t r, quant_vector_table *t)
 {
     float table[QUANT_VECTOR_PARTS];
-    load_table(job, r, table);
     t->dim = (size_t)job->scheme.dim;
     t->used = job->used_entries[r];
+    quant_job_load_table(job, r, t->used * t->dim, table);
     for (size_t k = 0; k < t->used * t->dim; k++) {
         t->entry[k] = (double)table[k];
     }
@@ -180,7 +149,7 @@ void quant_vector_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
         uint64_t c = run.channel - m * g->channels, k = (p + i) / g->inner;
         uint64_t f = k / g->channels * g->inner + (p + i) % g->inner;
         if (run.region != loaded) {
-            load_table(job, run.region, table);
+            quant_job_load_table(job, run.region, (size_t)dim << job->scheme.bits, table);
             loaded = run.region;
         }
         decode_run(job, stream, c * vectors, f, run.length, table, y + i);

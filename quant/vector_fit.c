@@ -5,7 +5,6 @@
 
 #include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
-#include "quant/linear_range.h"
 #include "quant/store.h"
 #include "quant/vector_table.h"
 
@@ -218,9 +217,7 @@ static bool store_entries(const quant_scheme *s, quant_vector_table *t)
 /* The scale of a table of int8 codes whose largest magnitude is 127 scale; false: overflow. */
 static bool set_scale(const quant_scheme *s, quant_vector_table *t, double magnitude)
 {
-    const quant_scheme linear = {.family = QUANT_FAMILY_LINEAR, .bits = 8, .store = s->store};
-    float a = (float)magnitude;
-    quant_linear_fit f = quant_linear_from_interval(&linear, (quant_interval){-a, a});
+    quant_linear_fit f = quant_int8_scale(s->store, magnitude);
     t->scale = f.p.scale;
     t->raised = f.raised;
     return !f.overflow;

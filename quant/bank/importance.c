@@ -3,30 +3,17 @@
 
 #include <float.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "quant/bank/packed_parts.h"
 #include "quant/internal.h"
 
 enum { SPAN = 1 << 16 };
-
-static bool same_shape(const quant_shape *a, const quant_shape *b)
-{
-    return a->rank == b->rank &&
-           memcmp(a->dim, b->dim, (size_t)a->rank * sizeof a->dim[0]) == 0;
-}
 
 /* A vector as long as the tensor's last axis. */
 static bool is_shared(const quant_shape *own, const quant_shape *tensor)
 {
     return own->rank == 1 && tensor->rank > 1 && own->dim[0] == tensor->dim[tensor->rank - 1];
-}
-
-static quant_status blame(quant_context *ctx, quant_status s, const char *name)
-{
-    char prefix[512];
-    snprintf(prefix, sizeof prefix, "tensor %s", name);
-    return quant_fail_prefix(ctx, s, prefix);
 }
 
 static quant_status check_values(quant_context *ctx, quant_bank *importance, size_t i)
@@ -62,7 +49,7 @@ static quant_status check_tensor(quant_context *ctx, quant_bank *importance, siz
         return quant_fail(ctx, QUANT_EDTYPE, "importance: expected F64, F32, F16 or BF16, found %s",
                           own->dtype_text);
     }
-    if (!same_shape(&own->shape, &t->shape) && !is_shared(&own->shape, &t->shape)) {
+    if (!quant_shape_same(&own->shape, &t->shape) && !is_shared(&own->shape, &t->shape)) {
         return quant_fail(ctx, QUANT_ESHAPE, "importance: expected the tensor's shape, or its last "
                           "axis alone, found rank %d and %" PRIu64 " values for rank %d and %"
                           PRIu64, own->shape.rank, own->elements, t->shape.rank, t->elements);
@@ -82,7 +69,8 @@ quant_status quant_importance_check(quant_context *ctx, quant_bank *importance,
     for (size_t i = 0; i < quant_bank_count(importance); i++) {
         quant_status s = check_tensor(ctx, importance, i, bank);
         if (s != QUANT_OK) {
-            return s == QUANT_ENOMEM ? s : blame(ctx, s, quant_bank_tensor(importance, i)->name);
+            const char *name = quant_bank_tensor(importance, i)->name;
+            return s == QUANT_ENOMEM ? s : quant_packed_blame(ctx, s, name);
         }
     }
     return QUANT_OK;

@@ -28,6 +28,8 @@ bool quant_packed_part(const quant_scheme *scheme, const quant_shape *shape,
 quant_status quant_packed_copy(quant_context *ctx, quant_bank *bank, size_t i,
                                quant_safetensors_writer *writer, size_t to);
 
+bool quant_shape_same(const quant_shape *a, const quant_shape *b);
+
 /* Put "tensor NAME: " before the message. */
 quant_status quant_packed_blame(quant_context *ctx, quant_status s, const char *name);
 

@@ -80,7 +80,7 @@ static quant_status parse_value(quant_context *ctx, const char *value, quant_pac
 
 /* ---- directory ------------------------------------------------------------------------------ */
 
-static bool same_shape(const quant_shape *a, const quant_shape *b)
+bool quant_shape_same(const quant_shape *a, const quant_shape *b)
 {
     return a->rank == b->rank &&
            memcmp(a->dim, b->dim, (size_t)a->rank * sizeof a->dim[0]) == 0;
@@ -110,7 +110,7 @@ static quant_status claim_part(quant_context *ctx, quant_packed *packed, const q
         return quant_fail(ctx, QUANT_EDTYPE, "%s: expected %s, found %s", full,
                           quant_dtype_name(part->dtype), t->dtype_text);
     }
-    if (!same_shape(&t->shape, &part->shape)) {
+    if (!quant_shape_same(&t->shape, &part->shape)) {
         print_shape(&part->shape, want);
         print_shape(&t->shape, found);
         return quant_fail(ctx, QUANT_ESIZE, "%s: expected shape %s, found %s", full, want, found);
