@@ -99,7 +99,7 @@ $(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c) tests/judge.c) $(STATIC
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link)
-$(B)/tests/peers: $(call obj,$(wildcard tests/peers/*.c)) $(STATIC)
+$(B)/tests/peers: $(call obj,$(wildcard tests/peers/*.c) tests/bench/read.c) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link,-ldl)

@@ -18,6 +18,7 @@ static const struct {
 } parts[] = {
     {"kmeans", peers_kmeans},
     {"palettize", peers_palettize},
+    {"roof", peers_roof},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 
