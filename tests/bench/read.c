@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* read.c - a loop that reads and does nothing else: four words at a time, as the compiler has it. */
+/* read.c - a loop that reads and does nothing else: four words at a time. */
 #include "tests/bench/bench.h"
 
 uint64_t bench_read(const float *x, size_t n)
