@@ -101,13 +101,13 @@ static void measure(const peers_row *row)
         ratio[i] = theirs[i] / ours[i];
     }
     double middle = median(ratio);
-    printf("%9.4g %9.4g %-5s %7.4g (%.4g..%.4g)  >= %-5.4g %s", row->amount / median(ours),
+    printf("%8.4g %8.4g %-4s %6.4g (%.4g..%.4g), >= %.4g %s", row->amount / median(ours),
            row->amount / median(theirs), row->unit, middle, ratio[0], ratio[PEERS_PAIRS - 1],
            row->target, middle >= row->target ? "PASS" : "short");
     if (row->stretch > 0) {
-        printf(", stretch %.4g %s", row->stretch, middle >= row->stretch ? "PASS" : "short");
+        printf(", %.4g %s", row->stretch, middle >= row->stretch ? "PASS" : "short");
     }
-    printf("%s%s\n", *said ? "; " : "", said);
+    printf("\n    beside %s%s%s\n", row->peer, *said ? ": " : "", said);
 }
 
 /* 1 when the two sides disagree. */
@@ -115,11 +115,11 @@ static int run(const peers_row *row)
 {
     said[0] = '\0';
     peers_state state = row->begin(row);
-    printf("%-40s %-26s", row->measure, row->peer);
+    printf("%-35s", row->measure);
     if (state == PEERS_READY) {
         measure(row);
     } else {
-        printf("%s: %s\n", state == PEERS_SKIP ? "skipped" : "WRONG", said);
+        printf(" %s beside %s: %s\n", state == PEERS_SKIP ? "skipped" : "WRONG", row->peer, said);
     }
     fflush(stdout);
     row->end();
@@ -141,8 +141,8 @@ int main(int argc, char **argv)
     int wrong = 0, ran = 0;
     printf("%s kernels, medians of %d interleaved pairs, ratio = peer's time / ours (min..max);\n"
            "processor time where both sides are one thread, else wall clock\n\n"
-           "%-40s %-26s%9s %9s %-5s %7s\n", quant_isa(), PEERS_PAIRS, "measure", "beside", "ours",
-           "peer", "", "ratio");
+           "%-35s%8s %8s %-4s %6s\n", quant_isa(), PEERS_PAIRS, "measure", "ours", "peer", "",
+           "ratio");
     for (int p = 0; p < PARTS; p++) {
         for (const peers_row *row = parts[p].rows; wanted(argc, argv, parts[p].name) &&
                                                   row->measure; row++) {

@@ -96,7 +96,7 @@ static peers_state begin_coremltools(const peers_row *row)
 
 static peers_state begin_threads(const peers_row *row)
 {
-    return prepare(row->variant ? "int8:channel" : "lut4:group=32", LARGE << 4 * row->variant);
+    return row->variant ? prepare("int8:channel", 16 * LARGE) : prepare("lut4:group=32", LARGE);
 }
 
 static double cpu_one(void) { return peers_cpu_seconds(encode_one); }
