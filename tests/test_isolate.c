@@ -24,13 +24,14 @@ static bool holds(const part *p, const quant_tensor *t)
 {
     static const char *const projections[][2] = {
         {"embed", "embed_tokens"}, {"head", "lm_head"}, {"q", "q_proj"}, {"k", "k_proj"},
-        {"v", "v_proj"}, {"o", "o_proj"}, {"gate", "gate_proj"}, {"up", "up_proj"},
-        {"down", "down_proj"}};
+        {"v", "v_proj"}, {"o", "o_proj"}, {"gate", "mlp.gate_proj"}, {"up", "mlp.up_proj"},
+        {"down", "mlp.down_proj"}, {"router", "router.proj"}, {"expert_gate", "experts.gate_proj"},
+        {"expert_up", "experts.up_proj"}, {"expert_down", "experts.down_proj"}};
     char prefix[64];
     if (strcmp(p->name, "all") == 0) {
         return true;
     }
-    for (size_t i = 0; i < 9; i++) {
+    for (size_t i = 0; i < sizeof projections / sizeof *projections; i++) {
         if (strcmp(p->name, projections[i][0]) == 0) {
             return strstr(t->name, projections[i][1]) != NULL;
         }
@@ -72,7 +73,8 @@ static int rows_are_runs(quant_model *model, const char *scheme, quant_isolate m
     quant_propagate_result *r = run(model, scheme, mode, compute, NULL);
     const quant_propagate_column *c = &r->columns[0];
     size_t count = c->isolated_count;
-    int ok = count == (mode == QUANT_ISOLATE_LAYER ? LAYERS + 2 : 9) + 1;
+    size_t kinds = quant_model_sizes_of(model)->experts > 0 ? 13 : 9;
+    int ok = count == (mode == QUANT_ISOLATE_LAYER ? LAYERS + 2 : kinds) + 1;
     uint64_t tensors = 0, elements = 0;
     for (size_t i = 0; i < count && ok; i++) {
         const quant_isolate_row *row = &c->isolated[i];
@@ -96,7 +98,8 @@ static int rows_are_runs(quant_model *model, const char *scheme, quant_isolate m
     return ok;
 }
 
-/* A case is some 20 propagations; 1000 of them in the longer tier. */
+/* A case is some 20 propagations, one in three of a model with experts; 1000 of them in the longer
+ * tier. */
 static void one_part_is_its_own_run(void)
 {
     static const char *const schemes[] = {"int4:block=4", "lut2:group=4", "int2:channel", "bf16"};
@@ -105,7 +108,8 @@ static void one_part_is_its_own_run(void)
     last = !test_is_long() && last - first > 12 ? first + 12 : last;
     for (uint64_t k = first; k < last; k++) {
         draw d = draw_begin("isolate", k);
-        quant_model *model = deep_model_make(ctx, k + test_seed(), LAYERS);
+        quant_model *model = k % 3 == 2 ? deep_model_make_experts(ctx, k + test_seed(), LAYERS)
+                                        : deep_model_make(ctx, k + test_seed(), LAYERS);
         quant_isolate mode = k % 2 ? QUANT_ISOLATE_LAYER : QUANT_ISOLATE_PROJECTION;
         int ok = rows_are_runs(model, schemes[draw_int(&d, 0, 3)], mode,
                                (quant_compute)draw_int(&d, 0, 2));
