@@ -173,8 +173,9 @@ static void names_are_escaped(void)
 static void help_lists_what_there_is(void)
 {
     run_result all = run_shell("\"$QUANT\" --help");
-    run_result each = run_shell("for v in inspect compare encode decode forward propagate gate "
-                                "schemes; do \"$QUANT\" help $v; \"$QUANT\" $v --help; done");
+    run_result each = run_shell("for v in inspect compare encode decode forward propagate "
+                                "calibrate gate schemes; do \"$QUANT\" help $v; "
+                                "\"$QUANT\" $v --help; done");
     CU_ASSERT_EQUAL(all.status, 0);
     CU_ASSERT_EQUAL(each.status, 0);
     for (int v = 0; v < VERBS; v++) {

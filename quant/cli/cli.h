@@ -6,6 +6,7 @@
 #include "quant/bank/bank.h"
 #include "quant/cli/options.h"
 #include "quant/lab/recipe.h"
+#include "quant/model/forward.h"
 
 #define QUANT_VERB(id, name, operands, least, most, summary) \
     int cli_##name(quant_context *ctx, const cli_args *args);
@@ -37,6 +38,20 @@ quant_status cli_one_recipe(quant_context *ctx, const cli_args *args, quant_reci
  * begin with its file. */
 quant_status cli_open_importance(quant_context *ctx, const cli_args *args, const quant_bank *bank,
                                  quant_bank **importance);
+
+/* Token ids of --tokens: the one tensor of the file, or the one that is called
+ * "tokens". Free with cli_free_tokens, after failure too. */
+typedef struct cli_tokens {
+    quant_tokens all;
+    int64_t *id;    /* all.id: [count] */
+    size_t count;
+} cli_tokens;
+quant_status cli_read_tokens(quant_context *ctx, const cli_args *args, cli_tokens *tokens);
+void cli_free_tokens(quant_context *ctx, cli_tokens *tokens);
+
+/* "FIRST..LAST" or one number; count 0 when text is NULL. */
+quant_status cli_parse_range(quant_context *ctx, const char *option, const char *text,
+                             uint64_t *first, uint64_t *count);
 
 /* "A;B" with blanks around each allowed, all different. *schemes[*count] is the caller's to
  * release, after failure too. */

@@ -20,9 +20,7 @@ typedef struct job {
     quant_recipe *recipe;   /* NULL: weights as stored */
     quant_npz_writer *out;
     quant_progress progress;
-    int64_t *ids;           /* [n][s] */
-    size_t n, s;
-    size_t ids_count;
+    cli_tokens tokens;
 } job;
 
 /* What the recipe says, unless the scheme does not fit: such tensors are kept, as in encode. */
@@ -52,45 +50,6 @@ static quant_status write_stage(void *user, const quant_stage_view *v)
                          v->rows * v->cols * sizeof *v->data);
 }
 
-/* ---- tokens --------------------------------------------------------------------------------- */
-
-/* [n, s], or [s] for one sequence. */
-static quant_status take_tokens(job *j, quant_bank *bank, size_t i)
-{
-    const quant_tensor *t = quant_bank_tensor(bank, i);
-    if (t->shape.rank < 1 || t->shape.rank > 2 || t->elements == 0 || t->elements > INT_MAX) {
-        return quant_fail(j->ctx, QUANT_ESHAPE, "tensor \"%s\": expected integers [n, s], found %d "
-                          "axes and %" PRIu64 " elements", t->name, t->shape.rank, t->elements);
-    }
-    j->n = t->shape.rank == 2 ? (size_t)t->shape.dim[0] : 1;
-    j->s = (size_t)t->shape.dim[t->shape.rank - 1];
-    j->ids_count = (size_t)t->elements;
-    j->ids = quant_alloc(j->ctx, j->ids_count, sizeof *j->ids);
-    return j->ids ? quant_bank_read_i64(j->ctx, bank, i, 0, t->elements, j->ids) : QUANT_ENOMEM;
-}
-
-/* The one tensor of the file, or the one that is called "tokens". */
-static quant_status read_tokens(job *j)
-{
-    const char *path = j->args->text[OPT_TOKENS];
-    quant_bank *bank = NULL;
-    size_t i = 0;
-    if (!path) {
-        return quant_fail(j->ctx, QUANT_EINVAL, "--tokens: expected a file of token ids, found "
-                          "none");
-    }
-    QUANT_TRY(quant_bank_open(j->ctx, path, &bank));
-    quant_status s = quant_bank_count(bank) == 1
-                         ? QUANT_OK
-                         : quant_bank_find(j->ctx, bank, "tokens", &i);
-    if (s == QUANT_OK) {
-        s = take_tokens(j, bank, i);
-        s = s == QUANT_ESHAPE ? quant_fail_prefix(j->ctx, s, path) : s;
-    }
-    quant_bank_close(j->ctx, bank);
-    return s;
-}
-
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 static quant_forward_variant variant_of(job *j)
@@ -116,27 +75,25 @@ static quant_status decode(job *j)
     if (steps == 0) {
         return QUANT_OK;
     }
-    if (__builtin_add_overflow(j->s, steps, &whole) ||
-        __builtin_mul_overflow(whole, j->n, &count) || count > INT_MAX) {
+    if (__builtin_add_overflow(j->tokens.all.s, steps, &whole) ||
+        __builtin_mul_overflow(whole, j->tokens.all.n, &count) || count > INT_MAX) {
         return quant_fail(j->ctx, QUANT_EINVAL, "--decode: expected fewer steps, found %zu", steps);
     }
     int64_t *out = quant_alloc(j->ctx, count, sizeof *out);
     if (!out) {
         return QUANT_ENOMEM;
     }
-    quant_status s = quant_forward_greedy(j->ctx, j->model, &(quant_tokens){j->ids, j->n, j->s}, &v,
+    quant_status s = quant_forward_greedy(j->ctx, j->model, &j->tokens.all, &v,
                                           &o, steps, out);
-    quant_release(j->ctx, j->ids, j->ids_count, sizeof *j->ids);
-    j->ids = out;
-    j->ids_count = count;
-    j->s = whole;
+    cli_free_tokens(j->ctx, &j->tokens);
+    j->tokens = (cli_tokens){{out, j->tokens.all.n, whole}, out, count};
     return s;
 }
 
 static quant_status put_tokens(job *j)
 {
-    for (size_t i = 0; i < j->ids_count; i++) {
-        int32_t id = (int32_t)j->ids[i];
+    for (size_t i = 0; i < j->tokens.count; i++) {
+        int32_t id = (int32_t)j->tokens.id[i];
         QUANT_TRY(quant_npz_put(j->ctx, j->out, TOKENS, &id, sizeof id));
     }
     return QUANT_OK;
@@ -145,7 +102,7 @@ static quant_status put_tokens(job *j)
 static quant_status write_all(job *j)
 {
     const quant_model_sizes *z = quant_model_sizes_of(j->model);
-    uint64_t n = j->n, s = j->s;
+    uint64_t n = j->tokens.all.n, s = j->tokens.all.s;
     const quant_npz_item items[ARRAYS] = {
         [TOKENS] = {"tokens", QUANT_I32, {2, {n, s}}},
         [LOGITS] = {"logits_full", QUANT_F32, {3, {n, s, z->vocab}}},
@@ -156,7 +113,7 @@ static quant_status write_all(job *j)
         .stages = 1u << QUANT_STAGE_EMBED | 1u << QUANT_STAGE_RESIDUAL | 1u << QUANT_STAGE_LOGITS};
     QUANT_TRY(quant_npz_create(j->ctx, j->args->text[OPT_OUTPUT], items,
                                j->args->text[OPT_HIDDEN] ? ARRAYS : HIDDEN, &j->out));
-    QUANT_TRY(quant_forward_run(j->ctx, j->model, &(quant_tokens){j->ids, j->n, j->s}, &v, 1, &o));
+    QUANT_TRY(quant_forward_run(j->ctx, j->model, &j->tokens.all, &v, 1, &o));
     QUANT_TRY(put_tokens(j));
     quant_npz_writer *out = j->out;
     j->out = NULL;
@@ -171,7 +128,7 @@ static quant_status forward(job *j)
         QUANT_TRY(cli_one_recipe(j->ctx, j->args, &j->recipe));
     }
     QUANT_TRY(quant_model_open(j->ctx, j->args->operand[0], &j->model));
-    QUANT_TRY(read_tokens(j));
+    QUANT_TRY(cli_read_tokens(j->ctx, j->args, &j->tokens));
     QUANT_TRY(decode(j));
     return write_all(j);
 }
@@ -186,11 +143,12 @@ int cli_forward(quant_context *ctx, const cli_args *args)
     if (s == QUANT_OK && !args->text[OPT_QUIET]) {
         char shown[CLI_SHOWN];
         printf("%s: %zu sequence%s of %zu tokens through %" PRIu64 " layers\n",
-               cli_shown(args->text[OPT_OUTPUT], shown), j.n, j.n == 1 ? "" : "s", j.s,
+               cli_shown(args->text[OPT_OUTPUT], shown), j.tokens.all.n,
+               j.tokens.all.n == 1 ? "" : "s", j.tokens.all.s,
                quant_model_sizes_of(j.model)->layers);
     }
     quant_npz_discard(ctx, j.out);
-    quant_release(ctx, j.ids, j.ids_count, sizeof *j.ids);
+    cli_free_tokens(ctx, &j.tokens);
     quant_model_close(ctx, j.model);
     quant_recipe_free(ctx, j.recipe);
     return s == QUANT_OK ? 0 : cli_fail(ctx, s);

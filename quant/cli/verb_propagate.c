@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* verb_propagate.c - errors across the layers of a model. */
-#include <inttypes.h>
-#include <limits.h>
-#include <string.h>
-
 #include "quant/cli/propagate_chain.h"
 #include "quant/internal.h"
 #include "quant/report/progress.h"
@@ -14,49 +10,11 @@ typedef struct job {
     quant_context *ctx;
     const cli_args *args;
     quant_model *model;
-    int64_t *ids;
-    quant_tokens tokens;
-    size_t id_count;
+    cli_tokens tokens;
     cli_columns columns;
     quant_progress progress;
     quant_propagate_result *result;
 } job;
-
-/* [n, s], or [s] for one sequence. */
-static quant_status take_tokens(job *j, quant_bank *bank, size_t i)
-{
-    const quant_tensor *t = quant_bank_tensor(bank, i);
-    if (t->shape.rank < 1 || t->shape.rank > 2 || t->elements == 0 || t->elements > INT_MAX) {
-        return quant_fail(j->ctx, QUANT_ESHAPE, "tensor %s: expected integers [n, s], found %d "
-                          "axes and %" PRIu64 " elements", t->name, t->shape.rank, t->elements);
-    }
-    j->id_count = (size_t)t->elements;
-    j->ids = quant_alloc(j->ctx, j->id_count, sizeof *j->ids);
-    j->tokens = (quant_tokens){j->ids, t->shape.rank == 2 ? (size_t)t->shape.dim[0] : 1,
-                               (size_t)t->shape.dim[t->shape.rank - 1]};
-    return j->ids ? quant_bank_read_i64(j->ctx, bank, i, 0, t->elements, j->ids) : QUANT_ENOMEM;
-}
-
-/* The one tensor of the file, or the one that is called "tokens". */
-static quant_status read_tokens(job *j)
-{
-    const char *path = j->args->text[OPT_TOKENS];
-    quant_bank *bank = NULL;
-    size_t i = 0;
-    if (!path) {
-        return quant_fail(j->ctx, QUANT_EINVAL, "--tokens: expected a file of token ids, found "
-                          "none");
-    }
-    QUANT_TRY(quant_bank_open(j->ctx, path, &bank));
-    quant_status s = quant_bank_count(bank) == 1 ? QUANT_OK
-                                                 : quant_bank_find(j->ctx, bank, "tokens", &i);
-    if (s == QUANT_OK) {
-        s = take_tokens(j, bank, i);
-        s = s == QUANT_ESHAPE ? quant_fail_prefix(j->ctx, s, path) : s;
-    }
-    quant_bank_close(j->ctx, bank);
-    return s;
-}
 
 static bool is_selected(void *user, const quant_tensor *t)
 {
@@ -85,7 +43,7 @@ static quant_status run(job *j)
     QUANT_TRY(cli_read_columns(j->ctx, args, &j->columns));
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(check_selection(j));
-    QUANT_TRY(read_tokens(j));
+    QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
     static const quant_compute types[] = {[CLI_F32] = QUANT_COMPUTE_F32,
                                           [CLI_F16] = QUANT_COMPUTE_F16,
                                           [CLI_BF16] = QUANT_COMPUTE_BF16};
@@ -100,7 +58,7 @@ static quant_status run(job *j)
         .isolate = !args->text[OPT_ISOLATE]        ? QUANT_ISOLATE_NONE
                    : args->number[OPT_ISOLATE] == 0 ? QUANT_ISOLATE_LAYER
                                                     : QUANT_ISOLATE_PROJECTION};
-    return quant_propagate(j->ctx, j->model, &j->tokens, &options, &j->result);
+    return quant_propagate(j->ctx, j->model, &j->tokens.all, &options, &j->result);
 }
 
 static quant_status print(const job *j)
@@ -136,7 +94,7 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
     }
     quant_propagate_free(ctx, j.result);
     quant_model_close(ctx, j.model);
-    quant_release(ctx, j.ids, j.id_count, sizeof *j.ids);
+    cli_free_tokens(ctx, &j.tokens);
     cli_free_columns(ctx, &j.columns);
     return status;
 }

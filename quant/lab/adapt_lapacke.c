@@ -34,3 +34,20 @@ quant_status lab_operator_norm(quant_context *ctx, double *a, size_t rows, size_
                                                                "convergence (LAPACK says %d)",
                                                                (int)info);
 }
+
+/* The row-major upper triangle is the column-major lower one: nothing is transposed, and all memory
+ * is the context's. */
+quant_status lab_eigenvalues(quant_context *ctx, double *m, size_t n, double *values)
+{
+    size_t room = 2 * n + 1;
+    lapack_int whole[1];
+    double *work = quant_alloc(ctx, room, sizeof *work);
+    if (!work) {
+        return QUANT_ENOMEM;
+    }
+    lapack_int info = LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, 'N', 'L', (lapack_int)n, m,
+                                          (lapack_int)n, values, work, (lapack_int)room, whole, 1);
+    quant_release(ctx, work, room, sizeof *work);
+    return info == 0 ? QUANT_OK
+                     : quant_fail(ctx, QUANT_ERANGE, "eigenvalues: dsyevd did not converge");
+}

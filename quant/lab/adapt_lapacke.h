@@ -13,4 +13,9 @@
 quant_status lab_operator_norm(quant_context *ctx, double *a, size_t rows, size_t cols,
                                double *norm);
 
+/* Eigenvalues of a symmetric matrix, ascending, by dsyevd; only the upper triangle of m[n][n] is
+ * read, and m is overwritten. Each is off by at most about n u |m| (backward stable, LAPACK Users'
+ * Guide 4.7): smaller ones are not told from 0. QUANT_ERANGE: they did not converge. */
+quant_status lab_eigenvalues(quant_context *ctx, double *m, size_t n, double *values);
+
 #endif

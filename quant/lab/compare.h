@@ -11,6 +11,7 @@
 #include "quant/encode.h"
 #include "quant/fidelity.h"
 #include "quant/lab/recipe.h"
+#include "quant/lab/stats.h"
 
 /* Output fidelity over live pairs of (matrix, input): a pair whose two outputs are both zero has no
  * cosine and is only counted. */
@@ -39,6 +40,16 @@ typedef struct quant_output_shares {
 } quant_output_shares;
 quant_output_shares quant_output_shares_of(const quant_output_parts *parts);
 
+/* The weights' output error on all inputs x that calibration recorded, without running them: with
+ * E = W^ - W and M = sum x x^T, sum |E x|^2 = tr(E M E^T), beside sum |W x|^2 = tr(W M W^T).
+ * Activations count as exact. */
+typedef struct quant_output_estimate {
+    uint64_t inputs;            /* x; 0: none recorded */
+    double error2, output2;
+} quant_output_estimate;
+/* sqrt(error2 / output2); NaN without inputs. */
+double quant_estimate_error(const quant_output_estimate *estimate);
+
 typedef struct quant_compare_options {
     const quant_scheme *schemes;  /* used when recipe is NULL */
     size_t scheme_count;
@@ -50,6 +61,9 @@ typedef struct quant_compare_options {
     quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name,
                                      or one npy whose last axis is `in`; NULL: none */
     quant_bank *importance;       /* quant_importance_check passed; NULL: none */
+    const quant_stats *stats;     /* ranges of act=static, by the tensor's name; NULL: the inputs
+                                     that are measured are what is calibrated on. With second
+                                     moments, `estimate` too */
     uint64_t seed;
     bool predict;                 /* fill `predicted` */
     quant_progress_fn *progress;  /* NULL allowed */
@@ -76,6 +90,7 @@ typedef struct quant_compare_row {
     quant_output_fidelity output; /* pairs = 0 unless probe or inputs; of the weights' scheme, and
                                      of its activations where it has some */
     quant_output_parts parts;
+    quant_output_estimate estimate;
     quant_activation_kind activations; /* of its scheme */
 } quant_compare_row;
 
@@ -111,6 +126,7 @@ typedef struct quant_compare_summary {
     const char *tensor_worst;
     quant_output_fidelity output;
     quant_output_parts parts;
+    quant_output_estimate estimate;
     double predicted;            /* pooled; NaN unless asked */
     double weighted_err2, weighted_ref2; /* over the rows that have importance */
     uint64_t stored_bytes;       /* of quantized tensors, no container */

@@ -109,6 +109,10 @@ quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const la
                                      quant_compare_row *row);
 /* y: W x, W^ x, W x^, W^ x^. */
 void lab_output_parts_add(quant_output_parts *parts, const double y[4]);
+/* compare_estimate.c: fill row->estimate, where statistics with moments know the tensor. */
+quant_status lab_estimate(lab_study *s, const lab_tensor *t, const lab_copy *copy,
+                          quant_compare_row *row);
+void lab_estimate_pool(quant_output_estimate *sum, const quant_output_estimate *more);
 void lab_output_parts_pool(quant_output_parts *sum, const quant_output_parts *more);
 
 /* What a tensor does inside a triple, beside its own row: the outputs of its reference, then those

@@ -184,6 +184,7 @@ static void add_row(quant_compare_summary *sum, const quant_compare_row *row)
     sum->weighted_ref2 += isnan(row->weighted_ref2) ? 0 : row->weighted_ref2;
     lab_output_pool(&sum->output, &row->output);
     lab_output_parts_pool(&sum->parts, &row->parts);
+    lab_estimate_pool(&sum->estimate, &row->estimate);
     sum->tensors++;
     sum->elements += row->weight.n;
     sum->stored_bytes += row->stored_bytes;
@@ -221,6 +222,7 @@ void quant_compare_summary_add(quant_compare_summary *sum, const quant_compare_s
     sum->weighted_ref2 += more->weighted_ref2;
     lab_output_pool(&sum->output, &more->output);
     lab_output_parts_pool(&sum->parts, &more->parts);
+    lab_estimate_pool(&sum->estimate, &more->estimate);
     sum->tensors += more->tensors;
     sum->elements += more->elements;
     sum->stored_bytes += more->stored_bytes;

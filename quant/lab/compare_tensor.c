@@ -218,6 +218,9 @@ static quant_status measure_column(lab_study *s, const lab_tensor *t, size_t col
     } else if (cell->fate == LAB_UNSEEN) {
         status = measure_copy(s, t, &copy, own, NULL, cell);
     }
+    if (status == QUANT_OK && cell->fate == LAB_ROW) {
+        status = lab_estimate(s, t, &copy, &cell->row);
+    }
     lab_copy_free(s, &copy);
     if (status == QUANT_OK && s->options->predict && !s->other && cell->fate == LAB_ROW) {
         status = predict(s, t, &copy.scheme, &cell->row.predicted);

@@ -65,8 +65,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* NaN when there is one among them: it has no place in an order. */
-static double order_statistic(double *x, size_t n, double share)
+double lab_order_statistic(double *x, size_t n, double share)
 {
     size_t k = (size_t)ceil(share * (double)n);
     for (size_t i = 0; i < n; i++) {
@@ -124,7 +123,7 @@ static quant_status add_divergence(quant_context *ctx, const quant_logits_row *r
         same += rows[i].same_top;
     }
     s->kl_mean = sum / (double)count;
-    s->kl_99 = order_statistic(kl, count, 0.99);
+    s->kl_99 = lab_order_statistic(kl, count, 0.99);
     s->same_top = (double)same / (double)count;
     quant_release(ctx, kl, count, sizeof *kl);
     return QUANT_OK;
@@ -181,8 +180,8 @@ static quant_status add_interval(quant_context *ctx, const quant_logits_row *row
         summary->units = gather_units(rows, n, s, summary->by_sequence, units);
         if (summary->units >= 2) {
             resample(units, summary->units, seed, mean);
-            summary->low = exp(order_statistic(mean, QUANT_LOGITS_RESAMPLES, 0.025));
-            summary->high = exp(order_statistic(mean, QUANT_LOGITS_RESAMPLES, 0.975));
+            summary->low = exp(lab_order_statistic(mean, QUANT_LOGITS_RESAMPLES, 0.025));
+            summary->high = exp(lab_order_statistic(mean, QUANT_LOGITS_RESAMPLES, 0.975));
         }
     }
     quant_status status = units && mean ? QUANT_OK : QUANT_ENOMEM;

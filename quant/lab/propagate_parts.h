@@ -149,6 +149,10 @@ quant_status lab_whiteness_layers(quant_context *ctx, const quant_model *model,
 /* The cliffs of a result with its columns; none where a column quantizes nothing. */
 quant_status lab_find_cliffs(quant_context *ctx, quant_propagate_result *result);
 
+/* Smallest of x[n] that a share of them does not exceed; x is sorted. NaN when there is one among
+ * them: it has no place in an order. */
+double lab_order_statistic(double *x, size_t n, double share);
+
 /* rows[n][s] of two sets of logits over the same tokens. */
 void lab_logits_rows(quant_context *ctx, const float *ref, const float *got,
                      const quant_tokens *tokens, size_t vocab, quant_logits_row *rows);

@@ -47,3 +47,9 @@ void model_gemm_mix(const model_strided *p)
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)p->m, (int)p->n, (int)p->k, 1.0f,
                 p->a, (int)p->lda, p->b, (int)p->ldb, 1.0f, p->c, (int)p->ldc);
 }
+
+void model_gemm_gram(const double *a, size_t rows, size_t n, double *sum)
+{
+    cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)rows, 1.0, a, (int)n, 1.0, sum,
+                (int)n);
+}

@@ -35,4 +35,8 @@ typedef struct model_strided {
 void model_gemm_scores(const model_strided *p, float scale);
 void model_gemm_mix(const model_strided *p);
 
+/* The upper triangle of sum[n][n] += a[rows][n]^T a[rows][n], in double; what lies below it is
+ * left alone. */
+void model_gemm_gram(const double *a, size_t rows, size_t n, double *sum);
+
 #endif

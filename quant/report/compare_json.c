@@ -7,7 +7,13 @@
 #include "quant/report/csv.h"
 #include "quant/report/json_out.h"
 
-enum { NEEDS_OUTPUTS = 1, NEEDS_PREDICTED = 2, NEEDS_PARTS = 4, NEEDS_IMPORTANCE = 8 };
+enum {
+    NEEDS_OUTPUTS = 1,
+    NEEDS_PREDICTED = 2,
+    NEEDS_PARTS = 4,
+    NEEDS_IMPORTANCE = 8,
+    NEEDS_ESTIMATE = 16
+};
 
 /* |term| of quantized activations over |W x|. */
 static double part(const quant_output_parts *p, double energy)
@@ -51,6 +57,7 @@ ROW(escalated, FLAG(r->escalated))
 ROW(foldable, FLAG(r->foldable))
 ROW(predicted, REAL(r->predicted))
 ROW(weighted, REAL(quant_weighted_relative_error(r->weighted_err2, r->weighted_ref2)))
+ROW(estimate, REAL(quant_estimate_error(&r->estimate)))
 ROW(output_cosine, REAL(r->output.cosine_mean))
 ROW(output_cosine_min, REAL(r->output.cosine_min))
 ROW(output_live, COUNT(r->output.live))
@@ -86,6 +93,7 @@ SUM(saturated_share, REAL(share(r->saturated, r->elements)))
 SUM(zero_code_share, REAL(share(r->zero_codes, r->elements)))
 SUM(predicted, REAL(r->predicted))
 SUM(weighted, REAL(quant_weighted_relative_error(r->weighted_err2, r->weighted_ref2)))
+SUM(estimate, REAL(quant_estimate_error(&r->estimate)))
 SUM(output_cosine, REAL(r->output.cosine_mean))
 SUM(output_cosine_min, REAL(r->output.cosine_min))
 SUM(output_live, COUNT(r->output.live))
@@ -126,6 +134,7 @@ static const row_field row_fields[] = {
     {"foldable", row_foldable, 0},
     {"predicted_relative_error", row_predicted, NEEDS_PREDICTED},
     {"weighted_relative_error", row_weighted, NEEDS_IMPORTANCE},
+    {"estimated_output_error", row_estimate, NEEDS_ESTIMATE},
     {"output_cosine", row_output_cosine, NEEDS_OUTPUTS},
     {"output_cosine_min", row_output_cosine_min, NEEDS_OUTPUTS},
     {"output_live", row_output_live, NEEDS_OUTPUTS},
@@ -159,6 +168,7 @@ static const sum_field sum_fields[] = {
     {"zero_code_share", sum_zero_code_share, 0},
     {"predicted_relative_error", sum_predicted, NEEDS_PREDICTED},
     {"weighted_relative_error", sum_weighted, NEEDS_IMPORTANCE},
+    {"estimated_output_error", sum_estimate, NEEDS_ESTIMATE},
     {"output_cosine", sum_output_cosine, NEEDS_OUTPUTS},
     {"output_cosine_min", sum_output_cosine_min, NEEDS_OUTPUTS},
     {"output_live", sum_output_live, NEEDS_OUTPUTS},
@@ -183,7 +193,8 @@ static bool wanted(const quant_compare_report *report, int needs)
     return (!(needs & NEEDS_OUTPUTS) || report->with_outputs) &&
            (!(needs & NEEDS_PREDICTED) || report->with_predicted) &&
            (!(needs & NEEDS_IMPORTANCE) || report->with_importance) &&
-           (!(needs & NEEDS_PARTS) || quant_compare_has_parts(report));
+           (!(needs & NEEDS_PARTS) || quant_compare_has_parts(report)) &&
+           (!(needs & NEEDS_ESTIMATE) || quant_compare_has_estimate(report));
 }
 
 static void put_summaries(quant_json_writer *w, const quant_compare_report *report,

@@ -12,4 +12,8 @@ void quant_compare_print_listed(const quant_compare_result *r, bool verbose, FIL
 /* What rows have to say beside their figures: not foldable, widened, raised scales. */
 void quant_compare_print_row_notes(const quant_compare_result *r, FILE *to);
 
+/* A table of what recorded second moments make of the weights' errors, one row a scheme. */
+quant_status quant_compare_print_estimates(quant_context *ctx, const quant_compare_summary *sums,
+                                           size_t count, FILE *to);
+
 #endif

@@ -50,6 +50,8 @@ typedef struct quant_compare_report {
 
 /* Whether any bank was measured with quantized activations. */
 bool quant_compare_has_parts(const quant_compare_report *report);
+/* Whether recorded second moments weighed any error. */
+bool quant_compare_has_estimate(const quant_compare_report *report);
 
 quant_status quant_compare_report_table(quant_context *ctx, const quant_compare_report *report,
                                         FILE *to);

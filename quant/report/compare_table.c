@@ -152,23 +152,46 @@ static quant_status print_parts(quant_context *ctx, const quant_compare_summary 
     return show(t, to);
 }
 
-static bool any_parts(const quant_compare_summary *sums, size_t count)
+static bool has_parts(const quant_compare_summary *s)
 {
-    bool any = false;
+    return s->parts.n > 0;
+}
+
+static bool has_estimate(const quant_compare_summary *s)
+{
+    return s->estimate.inputs > 0;
+}
+
+typedef bool summary_test(const quant_compare_summary *s);
+
+static bool any(summary_test *test, const quant_compare_summary *sums, size_t count)
+{
     for (size_t i = 0; i < count; i++) {
-        any |= sums[i].parts.n > 0;
+        if (test(&sums[i])) {
+            return true;
+        }
     }
-    return any;
+    return false;
+}
+
+static bool any_of_report(summary_test *test, const quant_compare_report *report)
+{
+    bool found = any(test, report->overall, report->overall_count);
+    for (size_t b = 0; b < report->bank_count; b++) {
+        const quant_compare_result *r = report->banks[b].result;
+        found |= r && any(test, r->summary, r->summary_count);
+    }
+    return found;
 }
 
 bool quant_compare_has_parts(const quant_compare_report *report)
 {
-    bool any = any_parts(report->overall, report->overall_count);
-    for (size_t b = 0; b < report->bank_count; b++) {
-        const quant_compare_result *r = report->banks[b].result;
-        any |= r && any_parts(r->summary, r->summary_count);
-    }
-    return any;
+    return any_of_report(has_parts, report);
+}
+
+bool quant_compare_has_estimate(const quant_compare_report *report)
+{
+    return any_of_report(has_estimate, report);
 }
 
 static quant_status print_pooled(quant_context *ctx, const quant_compare_report *report,
@@ -177,13 +200,16 @@ static quant_status print_pooled(quant_context *ctx, const quant_compare_report 
     fputs("\nWeight fidelity, energies pooled (bits and size: codes, scales, tables; MB = 10^6 "
           "bytes)\n", to);
     QUANT_TRY(print_weights(ctx, report, sums, count, to));
-    if (!report->with_outputs) {
-        return QUANT_OK;
+    if (report->with_outputs) {
+        fprintf(to, "\nOutput fidelity, W x against W^ x%s, over all pairs of matrix and input\n",
+                any(has_parts, sums, count) ? " (w8a8, w4a8: W^ x^)" : "");
+        QUANT_TRY(print_outputs(ctx, sums, count, to));
     }
-    fprintf(to, "\nOutput fidelity, W x against W^ x%s, over all pairs of matrix and input\n",
-            any_parts(sums, count) ? " (w8a8, w4a8: W^ x^)" : "");
-    QUANT_TRY(print_outputs(ctx, sums, count, to));
-    return any_parts(sums, count) ? print_parts(ctx, sums, count, to) : QUANT_OK;
+    if (report->with_outputs && any(has_parts, sums, count)) {
+        QUANT_TRY(print_parts(ctx, sums, count, to));
+    }
+    return any(has_estimate, sums, count) ? quant_compare_print_estimates(ctx, sums, count, to)
+                                          : QUANT_OK;
 }
 
 /* "int4:block=32,asym" as lines broken after ':' and ','. */

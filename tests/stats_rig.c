@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tests/stats_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/scratch.h"
+#include "tests/test.h"
+
+static void *rationed_alloc(void *user, size_t bytes)
+{
+    rationed *r = user;
+    void *p = r->calls++ == r->fail_at ? NULL : malloc(bytes);
+    r->held += p != NULL;
+    return p;
+}
+
+static void rationed_release(void *user, void *memory, size_t bytes)
+{
+    (void)bytes;
+    ((rationed *)user)->held -= memory != NULL;
+    free(memory);
+}
+
+quant_context *rationed_context(rationed *r)
+{
+    return quant_context_new(&(quant_allocator){rationed_alloc, rationed_release, r});
+}
+
+stats_rig *rig_open(const char *word, uint64_t k, bool moe, size_t n, size_t s)
+{
+    stats_rig *r = calloc(1, sizeof *r);
+    r->ctx = quant_context_new(NULL);
+    r->d = draw_begin(word, k);
+    r->tiny = tiny_draw(r->ctx, &r->d, moe);
+    CHECK_OK(r->ctx, quant_model_open(r->ctx, r->tiny->folder, &r->model));
+    r->tokens = (quant_tokens){r->ids, n, s};
+    for (size_t i = 0; i < n * s; i++) {
+        r->ids[i] = draw_int(&r->d, 0, r->tiny->vocab - 1);
+    }
+    snprintf(r->path, sizeof r->path, "%s", scratch_join(scratch_folder("stats"), "s.safetensors"));
+    return r;
+}
+
+void rig_close(stats_rig *r)
+{
+    quant_model_close(r->ctx, r->model);
+    tiny_free(r->tiny);
+    quant_context_free(r->ctx);
+    free(r);
+}
+
+char *rig_bytes(stats_rig *r, const quant_calibrate_options *o, int threads, size_t *bytes)
+{
+    quant_stats *stats = NULL;
+    quant_context *ctx = quant_context_new(NULL);
+    quant_context_set_threads(ctx, threads);
+    unlink(r->path);
+    CHECK_OK(ctx, quant_calibrate(ctx, r->model, &r->tokens, o, r->path, &stats));
+    quant_stats_close(ctx, stats);
+    quant_context_free(ctx);
+    return scratch_get(r->path, bytes);
+}

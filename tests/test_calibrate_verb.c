@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* test_calibrate_verb.c - quant calibrate as a user meets it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/bank/npz_write.h"
+#include "tests/run.h"
+#include "tests/scratch.h"
+#include "tests/stats_rig.h"
+#include "tests/test.h"
+
+/* tokens.npz in the model's folder. */
+static void write_tokens(stats_rig *r)
+{
+    quant_npz_writer *w = NULL;
+    const quant_npz_item item = {"tokens", QUANT_I64, {2, {r->tokens.n, r->tokens.s}}};
+    CHECK_OK(r->ctx, quant_npz_create(r->ctx, scratch_join(r->tiny->folder, "tokens.npz"), &item, 1,
+                                      &w));
+    CHECK_OK(r->ctx, quant_npz_put(r->ctx, w, 0, r->ids,
+                                   r->tokens.n * r->tokens.s * sizeof *r->ids));
+    CHECK_OK(r->ctx, quant_npz_commit(r->ctx, w));
+}
+
+static run_result calibrate(const stats_rig *r, const char *more)
+{
+    return run_shell("\"$QUANT\" calibrate '%s' --tokens '%s/tokens.npz' %s", r->tiny->folder,
+                     r->tiny->folder, more);
+}
+
+static void the_command_reports(void)
+{
+    static const struct {
+        const char *arguments, *word;
+    } list[] = {
+        {"", "sequences 0..5, positions 0..19, weights as stored"},
+        {"--sequences 2..3 --positions 4..7 --scheme int8:channel",
+         "sequences 2..3, positions 4..7, weights int8:channel"},
+        {"--format json", "\"quant.calibrate/1\""},
+        {"--enough", "random inputs"},
+        {"--enough --seed 3 --schemes w8a8,act=static --format json", "\"quant.adequacy/1\""},
+        {"--enough --sequences 0..2 --held-out 4..5 --format csv",
+         "\"w4a8,act=static\",random inputs,3,final,0,0,60,"},
+        {"--format csv --sequences 1", "expert_activation,expert down,0,0,"},
+    };
+    stats_rig *r = rig_open("verb", 2, true, 6, 20);
+    write_tokens(r);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        run_result one = calibrate(r, list[i].arguments);
+        CU_ASSERT_EQUAL(one.status, 0);
+        CU_ASSERT_STRING_EQUAL(one.err, "");
+        CU_ASSERT_PTR_NOT_NULL(strstr(one.out, list[i].word));
+        run_free(&one);
+    }
+    rig_close(r);
+}
+
+static void the_command_refuses(void)
+{
+    static const struct {
+        const char *arguments, *word;
+        int status;
+    } list[] = {
+        {"--sequences 5..4", "--sequences: expected FIRST..LAST", 2},
+        {"--sequences 1..", "--sequences: expected FIRST..LAST", 2},
+        {"--positions -1", "--positions: expected FIRST..LAST", 2},
+        {"--positions 99999999999999999999", "--positions: expected FIRST..LAST", 2},
+        {"--scheme nope", "--scheme: ", 2},
+        {"--sequences 6..6", "sequences: expected some of 0..5", 3},
+        {"--positions 0..20", "positions: expected some of 0..19", 3},
+        {"--held-out 1", "--held-out: expected it with --enough", 2},
+        {"--enough -o x", "-o: expected it without --enough", 2},
+        {"--enough --schemes w8a8", "expected static activations", 2},
+        {"--enough --sequences 0..3 --held-out 3..4", "expected none that calibrate", 3},
+        {"-o /dev/null/x", "/dev/null/x", 5},
+    };
+    stats_rig *r = rig_open("verb refuses", 2, false, 6, 20);
+    write_tokens(r);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        run_result one = calibrate(r, list[i].arguments);
+        CU_ASSERT_EQUAL(one.status, list[i].status);
+        CU_ASSERT_PTR_NOT_NULL(strstr(one.err, list[i].word));
+        CU_ASSERT_STRING_EQUAL(one.out, "");
+        run_free(&one);
+    }
+    rig_close(r);
+}
+
+/* Interrupted as soon as there is a file, by a signal that can and one that cannot be caught. The
+ * same command goes on; where it was faster than the signal there is nothing to go on with. */
+static void signals_leave_what_the_same_command_finishes(void)
+{
+    const char *model = test_bank_path("stories260k/tokens.npy");
+    if (!model) {
+        return;
+    }
+    char folder[512], tokens[512];
+    snprintf(tokens, sizeof tokens, "%s", model);
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(tokens, '/') - tokens), tokens);
+    char to[512];
+    snprintf(to, sizeof to, "%s", scratch_folder("signals"));
+    static const char *const signals[] = {"INT", "KILL"};
+    run_result whole = run_shell("\"$QUANT\" calibrate '%s' --tokens '%s' -o '%s/whole'", folder,
+                                 tokens, to);
+    CU_ASSERT_EQUAL(whole.status, 0);
+    run_free(&whole);
+    for (int i = 0; i < 2; i++) {
+        run_result r = run_shell(
+            "\"$QUANT\" calibrate '%s' --tokens '%s' -o '%s/part' & p=$!; "
+            "while kill -0 $p 2>/dev/null && [ ! -e '%s/part' ]; do :; done; kill -%s $p; wait $p; "
+            "\"$QUANT\" calibrate '%s' --tokens '%s' -o '%s/part'; "
+            "cmp '%s/part' '%s/whole' && rm '%s/part' && ls -A '%s'", folder, tokens, to, to,
+            signals[i], folder, tokens, to, to, to, to, to);
+        CU_ASSERT_EQUAL(r.status, 0);
+        CU_ASSERT(r.out_bytes >= 6 && strcmp(r.out + r.out_bytes - 6, "whole\n") == 0);
+        run_free(&r);
+    }
+}
+
+TEST_SUITE(calibrate_verb, {"the command reports", the_command_reports},
+           {"the command refuses", the_command_refuses},
+           {"signals leave what the same command finishes",
+            signals_leave_what_the_same_command_finishes})
