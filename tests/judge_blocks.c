@@ -13,9 +13,12 @@ enum { BLOCK_LENGTHS = sizeof block_lengths / sizeof *block_lengths };
 static bool block_of(const judge_case *c, int k, size_t *block, char text[80])
 {
     bool all = c->n <= 131;
+    if (k >= (all ? BLOCK_LENGTHS : 1)) {
+        return false;
+    }
     *block = block_lengths[all ? (size_t)k : (c->n + c->shift) % BLOCK_LENGTHS];
     snprintf(text, 80, "blocks of %zu", *block);
-    return k < (all ? BLOCK_LENGTHS : 1);
+    return true;
 }
 
 void judge_absmax_blocks(qk_absmax_blocks_fn *want, qk_absmax_blocks_fn *got, judge_case *c)
