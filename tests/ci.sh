@@ -17,7 +17,7 @@ step() { # name, command...
 }
 
 digests() { # command, threads, ISA cap: one line per thing that must not change
-    for scheme in int8:tensor int8:channel,asym int4:block=32,scale=mse lut4:group=32 \
+    for scheme in int8:tensor int8:channel,asym int4:block=32,scale=mse int4:block=32,asym lut4:group=32 \
         lut2:group=32,lut=bf16 lut4:group=32,lut=int8 lut3:group=8,pcs lut4:tensor,dim=2 int3:channel,scale=percentile:99.5; do
         QUANT_ISA=$3 "$1" encode data/demo.safetensors -o build/ci.pack --force --threads "$2" \
             --scheme "$scheme" --quiet >/dev/null || return 1
