@@ -293,7 +293,8 @@ static quant_status check_importance(const quant_job *job)
     }
     if (!quant_scheme_takes_importance(&job->scheme)) {
         return quant_fail(job->ctx, QUANT_EINVAL,
-                          "importance: expected a codebook scheme of mode=kmeans, found another");
+                          "importance: expected a scheme of mode=kmeans or scale=mse, found "
+                          "another");
     }
     for (uint64_t i = 0; i < job->regions.elements; i++) {
         if (!(v[i] >= 0 && v[i] <= FLT_MAX)) {

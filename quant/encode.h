@@ -9,11 +9,12 @@
  * The packed buffer is the concatenation of up to five segments, in this order, each beginning
  * at a multiple of 8 bytes (gaps are zero): codes, scale, zero, table, table_scale. The README's
  * "Packed layout" gives the bytes; in short
- *     codes  one LSB-first bit stream per stacked matrix, row-major; each matrix starts at a byte
+ *     codes  one LSB-first bit stream per stacked matrix, row-major; each matrix starts at a byte;
+ *            dim=D: channel by channel, one code for D elements, a last one for what is left
  *     scale  one value per region in region order; with pcs one per channel
  *     zero   one LSB-first stream of b-bit two's complement zero points, region order (asym only)
- *     table  2^b entries per group, group order: f32, f16, bf16 or, with lut=int8, int8_t in
- *            -127..127, ascending over the entries in use, then zeros
+ *     table  2^b entries (dim=D: of D numbers each) per group, group order: f32, f16, bf16 or,
+ *            with lut=int8, int8_t in -127..127, ascending over the entries in use, then zeros
  *     table_scale  lut=int8: one scale per group (store=); an entry's value is the f32 product
  *            scale * entry. Integer kernels read both as they lie; table g of a uint8_t *packed:
  *                const int8_t *entry = (const int8_t *)packed + layout.table.offset + (g << bits);
@@ -58,9 +59,9 @@ typedef struct quant_encode_info {
     uint32_t distinct_codes; /* different code values in use over the whole tensor; 0 for floats */
     uint64_t raised_scales;  /* scales that were subnormal in their type and rounded up */
     uint64_t regions;        /* scales or tables */
-    double optimal_sse;      /* codebooks, mode=kmeans: sum of the optimal within-group SSE with f64
-                                tables, before the table is rounded (pcs: for the stored scales,
-                                to 2^-23 of itself); 0 otherwise */
+    double optimal_sse;      /* codebooks, mode=kmeans, dim=1: sum of the optimal within-group
+                                SSE with f64 tables, before the table is rounded (pcs: for the
+                                stored scales, to 2^-23 of itself); 0 otherwise */
 } quant_encode_info;
 
 /* The scheme as it applies to one tensor of a bank. A tensor of rank r has at most r - 2 stacked
@@ -83,7 +84,7 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
  *
  * Scratch of a linear scheme with axis 0: none beyond a few bytes a thread and, with asym, one byte
  * a region; with another axis the largest region, gathered, a thread. Of a codebook: about 104
- * bytes for each weight of the largest group, a thread. */
+ * bytes for each weight of the largest group (pcs: 116, dim=: 136), a thread. */
 quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
                           const float *w, void *packed, size_t capacity, quant_encode_info *info);
 
@@ -94,14 +95,17 @@ typedef struct quant_encode_options {
 } quant_encode_options;
 
 /* quant_encode with options; NULL is none of them. With importance the tables of mode=kmeans are
- * the exact optimum of sum importance (w - w_hat)^2 within each group, as with sensitivities
+ * the exact optimum (lut=int8 and dim=: what their searches reach, never worse than their starts)
+ * of sum importance (w - w_hat)^2 within each group, as with sensitivities
  * (diagonals of the Fisher matrix: Kim et al. 2024, arXiv:2306.07629, section 4.1), and
- * info.optimal_sse is that sum; codes still name the nearest entry, whatever a weight counts. A
+ * info.optimal_sse is that sum; codes still name the nearest entry, whatever a weight counts
+ * (dim=: the entry of least weighted distance). A
  * group whose importance is all zero is fitted as if every weight counted once; a weight of
  * importance 0 beside others gets a code and hardly moves an entry (kmeans1d.h,
  * quant_points_collapse). Equal importance, scaled by a power of two, changes no byte.
  * Further failures: QUANT_EINVAL for importance that is negative or not finite (message has the
- * first index), or with a scheme that is no codebook of mode=kmeans. Where groups are not
+ * first index), or with a scheme that is neither a codebook of mode=kmeans nor of
+ * scale=mse, whose search then takes the weighted error. Where groups are not
  * contiguous the scratch grows by the largest group, gathered, a thread. */
 quant_status quant_encode_with(quant_context *ctx, const quant_scheme *scheme,
                                const quant_shape *shape, const float *w, void *packed,

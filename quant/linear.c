@@ -14,7 +14,12 @@ static size_t no_work(const quant_job *job)
 static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64_t n,
                         quant_worker *worker)
 {
-    quant_linear_fit f = quant_linear_choose(&job->scheme, x, n, job->fit_threads);
+    const float *importance =
+        job->importance
+            ? quant_region_values(&job->regions, r, job->importance, worker->importance)
+            : NULL;
+    importance = quant_codebook_any(importance, (size_t)n) ? importance : NULL;
+    quant_linear_fit f = quant_linear_choose(&job->scheme, x, importance, n, job->fit_threads);
     if (f.overflow) {
         return QUANT_ESCALE;
     }

@@ -55,11 +55,34 @@ static float absmax_of(const float *x, uint64_t n, int threads)
     return most;
 }
 
+/* Sum of importance times squared error, in order. */
+static double weighted_error(const float *x, const float *importance, uint64_t n, qk_linear p)
+{
+    enum { STRIP = 1024 };
+    uint8_t codes[STRIP];
+    float y[STRIP];
+    double sum = 0.0;
+    for (uint64_t i = 0; i < n; i += STRIP) {
+        size_t take = n - i < STRIP ? (size_t)(n - i) : STRIP;
+        qk()->encode_linear(x + i, take, p, codes);
+        qk()->decode_linear(codes, take, p, y);
+        for (size_t k = 0; k < take; k++) {
+            double e = (double)x[i + k] - (double)y[k];
+            sum += (double)importance[i + k] * e * e;
+        }
+    }
+    return sum;
+}
+
 /* Squared error of a fit: pieces in parallel, 64 of them at a time, added in order of index. */
-static double error_of(const float *x, uint64_t n, qk_linear p, int threads)
+static double error_of(const float *x, const float *importance, uint64_t n, qk_linear p,
+                       int threads)
 {
     enum { BATCH = 64 };
     double part[BATCH], sum = 0.0;
+    if (importance) {
+        return weighted_error(x, importance, n, p);
+    }
     if (n <= PIECE) {
         return qk()->sse_linear(x, (size_t)n, p);
     }
@@ -287,14 +310,15 @@ static quant_interval shrunk(quant_interval v, double ratio)
  * bracket, which follows the best ratio. The objective is not convex in the ratio, so this is a
  * search, not an optimum; the full interval is the first candidate and only a strictly smaller
  * error replaces the best so far, so the result is never worse than absmax. */
-static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64_t n,
-                                   quant_interval full, int threads)
+static quant_linear_fit search_mse(const quant_scheme *s, const float *x, const float *importance,
+                                   uint64_t n, quant_interval full, int threads)
 {
     quant_linear_fit best = quant_linear_from_interval(s, full);
     if (best.overflow || best.p.scale == 0.0f) {
         return best;
     }
-    double least = error_of(x, n, best.p, threads), found = 1.0, centre = 1.0, step = 0.05;
+    double least = error_of(x, importance, n, best.p, threads);
+    double found = 1.0, centre = 1.0, step = 0.05;
     for (int i = 1; i < 17 + 16; i++) {
         bool coarse = i < 17;
         if (!coarse && i % 2 == 1) {
@@ -306,7 +330,7 @@ static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64
             continue;
         }
         quant_linear_fit f = quant_linear_from_interval(s, shrunk(full, ratio));
-        double e = f.p.scale > 0.0f ? error_of(x, n, f.p, threads) : INFINITY;
+        double e = f.p.scale > 0.0f ? error_of(x, importance, n, f.p, threads) : INFINITY;
         if (e < least) {
             least = e;
             best = f;
@@ -316,8 +340,8 @@ static quant_linear_fit search_mse(const quant_scheme *s, const float *x, uint64
     return best;
 }
 
-quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
-                                     int threads)
+quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x,
+                                     const float *importance, uint64_t n, int threads)
 {
     quant_interval v;
     if (s->asymmetric) {
@@ -338,6 +362,6 @@ quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint
             v.highest = v.highest > limit ? limit : v.highest;
         }
     }
-    return s->rule == QUANT_SCALE_MSE ? search_mse(s, x, n, v, threads)
+    return s->rule == QUANT_SCALE_MSE ? search_mse(s, x, importance, n, v, threads)
                                       : quant_linear_from_interval(s, v);
 }

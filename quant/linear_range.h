@@ -51,11 +51,12 @@ quant_linear_many quant_linear_from_intervals(const quant_scheme *s, const float
  *   asym    u 2^b: the zero point rounds by at most 1/2, so either end is missed by at most 1/2 */
 double quant_linear_bound(const quant_scheme *s);
 
-/* Whole rule of the scheme on n finite values; n >= 1. Long regions are cut into fixed pieces
+/* Whole rule of the scheme on n finite values; n >= 1. importance (NULL: all 1) is for mse, whose
+ * search then takes one thread. Long regions are cut into fixed pieces
  * which `threads` threads share; the result does not depend on threads. One pass for absmax,
  * four for percentile, two for entropy (and 2^(bits-1) 2000 logarithms), up to 34 for mse. */
-quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x, uint64_t n,
-                                     int threads);
+quant_linear_fit quant_linear_choose(const quant_scheme *s, const float *x,
+                                     const float *importance, uint64_t n, int threads);
 
 /* ceil(percent/100 n) in 1 .. n, of the decimal that was written. */
 uint64_t quant_percentile_rank(uint64_t n, double percent);

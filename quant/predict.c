@@ -94,7 +94,7 @@ static quant_status add_linear(quant_statistics *s, const float *x, size_t n)
 {
     bool mse = s->scheme.rule == QUANT_SCALE_MSE;
     quant_linear_fit f = mse && n > SEARCHED ? search_bins(&s->scheme, x, n)
-                                             : quant_linear_choose(&s->scheme, x, n, 1);
+                                             : quant_linear_choose(&s->scheme, x, NULL, n, 1);
     s->energy += energy_of(x, n);
     if (f.overflow) {
         return QUANT_ESCALE;

@@ -293,7 +293,8 @@ const char *quant_scheme_example(int i)
 
 bool quant_scheme_takes_importance(const quant_scheme *s)
 {
-    return s->family == QUANT_FAMILY_CODEBOOK && s->mode == QUANT_MODE_KMEANS;
+    return (s->family == QUANT_FAMILY_CODEBOOK && s->mode == QUANT_MODE_KMEANS) ||
+           (s->family == QUANT_FAMILY_LINEAR && s->rule == QUANT_SCALE_MSE);
 }
 
 const char *quant_scheme_default_list(void)

@@ -9,6 +9,9 @@
  *     int4:block=32            one scale per 32 consecutive weights of a channel (int2, 3, 4, 8)
  *     lut4:group=32            one table of 2^4 entries per 32 channels (lut1, 2, 3, 4, 6, 8)
  *     lut4:tensor              one table for the tensor
+ *     lut4:group=32,lut=int8   entries are int8 codes times one scale per table
+ *     lut4:group=32,pcs        channels are divided by their max|w| first
+ *     lut8:tensor,dim=2        a code names a vector of 2 weights of a channel: 4 bits a weight
  *     w8a8                     weights int8:channel, activations 8 bit
  *     w4a8                     weights lut4:group=32,lut=int8, activations 8 bit
  *
@@ -142,7 +145,8 @@ quant_scheme quant_scheme_weights(const quant_scheme *scheme);
  * nothing changed, when there is nothing to widen. */
 bool quant_scheme_widen(quant_scheme *scheme);
 
-/* Whether quant_encode_with can use importance: codebooks of mode=kmeans. */
+/* Whether quant_encode_with can use importance: codebooks of mode=kmeans, and
+ * linear schemes of scale=mse. */
 bool quant_scheme_takes_importance(const quant_scheme *scheme);
 
 /* The schemes that `quant compare` tries by default, separated by ';'. */

@@ -152,6 +152,57 @@ static void encode_spends_entries_where_they_count(void)
     }
 }
 
+/* Weighted squared error of w under a scheme that may or may not be told the importance. */
+static double linear_error(const char *text, const float *w, const float *importance, bool told)
+{
+    quant_scheme s;
+    quant_shape shape = {2, {ROWS, COLUMNS}};
+    quant_layout l;
+    quant_encode_options options = {.importance = told ? importance : NULL};
+    float y[N];
+    double sum = 0;
+    CHECK_OK(NULL, quant_scheme_parse(NULL, text, &s));
+    CHECK_OK(NULL, quant_encode_layout(NULL, &s, &shape, &l));
+    uint8_t *p = malloc(l.bytes);
+    CHECK_OK(NULL, quant_encode_with(NULL, &s, &shape, w, p, l.bytes, &options));
+    CHECK_OK(NULL, quant_decode(NULL, &s, &shape, p, l.bytes, y));
+    for (int i = 0; i < N; i++) {
+        double e = (double)w[i] - (double)y[i];
+        sum += (double)importance[i] * e * e;
+    }
+    free(p);
+    return sum;
+}
+
+/* scale=mse: never worse by importance than absmax, and a good deal better than not being told. */
+static void the_search_of_scales_weighs(void)
+{
+    static const char *const forms[] = {"int3:channel%s", "int4:block=7%s", "int3:channel,axis=1%s",
+                                        "int4:tensor,asym%s"};
+    double told = 0, untold = 0;
+    for (uint64_t k = test_first_case(); k < test_last_case(); k += 5) {
+        draw d = draw_begin("weighted mse", k);
+        float w[N], importance[N];
+        char mse[64], absmax[64];
+        const char *form = forms[draw_int(&d, 0, 3)];
+        snprintf(mse, sizeof mse, form, ",store=f32,scale=mse");
+        snprintf(absmax, sizeof absmax, form, ",store=f32");
+        for (int i = 0; i < N; i++) {
+            w[i] = (float)draw_normal(&d);
+            importance[i] = fabsf(w[i]) < 1.0f ? 20.0f : draw_int(&d, 0, 2) ? 1.0f : 0.0f;
+        }
+        double ours = linear_error(mse, w, importance, true);
+        if (!(ours <= linear_error(absmax, w, importance, false) * (1 + 1e-12))) {
+            test_failed_case(k, "%s", mse);
+            CU_FAIL("worse by importance than absmax");
+            return;
+        }
+        told += ours;
+        untold += linear_error(mse, w, importance, false);
+    }
+    CU_ASSERT(told < 0.8 * untold);
+}
+
 static void compare_measures_by_importance(void)
 {
     const char *folder = scratch_folder("weigh");
@@ -206,5 +257,6 @@ TEST_SUITE(importance_file,
            {"vectors are shared by rows", vectors_are_shared_by_rows},
            {"what does not fit is refused", what_does_not_fit_is_refused},
            {"encode spends entries where they count", encode_spends_entries_where_they_count},
+           {"the search of scales weighs", the_search_of_scales_weighs},
            {"compare measures by importance", compare_measures_by_importance},
            {"misuse is told", misuse_is_told})

@@ -58,8 +58,8 @@ static quant_status choose(quant_context *ctx, const cli_args *args, const quant
                           args->operand[0], e->count);
     }
     if (e->importance && weighed == 0) {
-        return quant_fail(ctx, QUANT_EINVAL, "--importance: expected a codebook scheme of "
-                          "mode=kmeans for some tensor, found none");
+        return quant_fail(ctx, QUANT_EINVAL, "--importance: expected a scheme of mode=kmeans "
+                          "or scale=mse for some tensor, found none");
     }
     return QUANT_OK;
 }
