@@ -226,8 +226,7 @@ static void the_table_tells_of_cliffs(void)
 {
     static const char *const words[] = {
         "where they fall, in order of bits a weight:\n",
-        "\n  weights: cosine 0.97 falls between int8:channel and int2:tensor; steepest into "
-        "int2:tensor",
+        "\n  weights: cosine 0.97 falls between int8:channel and int2:tensor; steepest into",
         "\n  perplexity: ratio 1.1 falls between int8:channel and int2:tensor"};
     const char *path = test_bank_path("stories260k/golden.npz");
     if (!path) {
