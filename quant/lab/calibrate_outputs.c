@@ -9,7 +9,7 @@
 #include "quant/lab/propagate_parts.h"
 #include "quant/model/gemm.h"
 
-enum { MATRICES = 3, WORTH = 1 << 16 };
+enum { MATRICES = 3, WORTH = 1 << 20 }; /* WORTH: outputs for which threads pay */
 
 typedef struct matrix {
     const quant_tensor *tensor;

@@ -8,7 +8,9 @@
 #include "quant/lab/compare_parts.h"
 #include "quant/lab/stats.h"
 
-enum { ROWS = 64 }; /* of a matrix at a time; each has a sum of its own, added in their order */
+/* ROWS of a matrix at a time, each with a sum of its own, added in their order; WORTH: products for
+ * which threads pay. */
+enum { ROWS = 64, WORTH = 1 << 24 };
 
 typedef struct estimate {
     lab_study *s;
@@ -57,7 +59,7 @@ static quant_status add_rows(estimate *e, uint64_t first, size_t row, size_t n,
         weights[i] = (double)w[i];
         error[i] = (double)e->narrow[i] - (double)w[i];
     }
-#pragma omp parallel for num_threads(quant_context_threads(e->s->ctx)) if (n * cols > 4096)
+#pragma omp parallel for num_threads(quant_context_threads(e->s->ctx)) if (n * cols * cols > WORTH)
     for (size_t r = 0; r < n; r++) {
         e->error2[r] = weigh(error + r * cols, e->m, cols, product + r * cols);
         e->output2[r] = weigh(weights + r * cols, e->m, cols, product + r * cols);

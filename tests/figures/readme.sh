@@ -8,6 +8,7 @@
 #     beliefs   build/tests/main --filter beliefs | grep pairs
 #     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
+#     enough    build/quant calibrate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --enough
 #     peers     make bench-peers | sed 's/^/    /'
 #     bench-model  build/tests/bench model
 #     demo      sh data/demo.sh build/quant | sed '/./s/^/    /'
