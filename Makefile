@@ -27,7 +27,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
 
-.PHONY: all demo check ci lint asan bench bench-peers figures notebooks deps install clean test-programs
+.PHONY: all demo check ci lint asan bench bench-peers figures notebooks deps deps-extra install clean test-programs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -102,7 +102,7 @@ $(B)/tests/bench: $(call obj,$(wildcard tests/bench/*.c) tests/judge.c) $(STATIC
 $(B)/tests/peers: $(call obj,$(wildcard tests/peers/*.c) tests/bench/read.c) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(call link,-ldl)
+	$(call link,-ldl $(if $(call accepted,-include dnnl.h),-ldnnl))
 $(B)/tests/peak: $(call obj,tests/peak/peak.c)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -122,8 +122,11 @@ $(B)/notebooks/%: $(B)/obj/notebooks-c/%.o $(B)/obj/notebooks-c/notebook.o $(STA
 DEPS := gcc libc6-dev pkg-config liblapacke-dev libopenblas-dev libfftw3-dev libgsl-dev \
         libcunit1-dev libjansson-dev zlib1g-dev libsqlite3-dev gnuplot-nox
 DEPS_CI := clang libomp-dev clang-tidy
+DEPS_EXTRA := libdnnl-dev
 deps:
 	@sh tests/deps.sh $(DEPS)
+deps-extra:
+	@sh tests/deps.sh $(DEPS) $(DEPS_EXTRA)
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@sh data/demo.sh $(B)/quant
@@ -149,7 +152,7 @@ notebooks: all $(NOTEBOOKS:%=$(B)/notebooks/%)
 	@sh notebooks-c/run.sh $(B) $(NOTEBOOK)
 lint:
 	@sh tests/lint.sh
-PUBLIC := $(patsubst %,quant/%,activation.h assert.h context.h encode.h fidelity.h gemm.h kmeans1d.h \
+PUBLIC := $(patsubst %,quant/%,activation.h assert.h context.h encode.h fidelity.h gemm.h gemv.h kmeans1d.h \
   observer.h predict.h quant.h random.h scheme.h shape.h status.h status.def bank/bank.h \
   bank/dtype.def bank/output.h bank/packed.h bank/safetensors_write.h bank/sha256.h \
   lab/array_gate.h lab/chain.h lab/cliff.h lab/compare.h lab/gate.h lab/inspect.h lab/jacobian.h \

@@ -132,6 +132,53 @@ typedef void qk_fidelity_fn(const float *ref, const float *got, size_t n, qk_fid
 /* Sum of x[i]*y[i], each product exact in double, over lanes. */
 typedef double qk_dot_fn(const float *x, const float *y, size_t n);
 
+/* Sum of x[i]*y[i] in single precision: products and lanes are floats. What a matrix of decoded
+ * weights times a vector means, row by row. */
+typedef float qk_dot_single_fn(const float *x, const float *y, size_t n);
+
+/* Sum of x[i]*y[i], exact; n <= 131071, so that it fits. */
+typedef int32_t qk_dot_s8_fn(const int8_t *x, const int8_t *y, size_t n);
+
+/* Rows of 4-bit codes times a vector, for n rows of k weights, k even: row r begins at byte r k/2
+ * of `codes`, weight 2i is the low half of its byte i. A weight's value is table[code], the code
+ * taken as 0..15, times the scale of its block when there are scales: binary16, at any address, one
+ * for each `block` weights of a row, ceil(k/block) a row; `block` is then a multiple of 32. */
+
+/* y[r] = what dot_single gives for the values of row r, each rounded to a float, and x. x and the
+ * table are finite. */
+typedef struct qk_gemv4_f32 {
+    const uint8_t *codes;
+    const float *table; /* [16] */
+    const void *scale;  /* NULL: none */
+    size_t block, n, k;
+    const float *x;     /* [k] */
+    float *y;           /* [n] */
+} qk_gemv4_f32;
+typedef void qk_gemv4_f32_fn(const qk_gemv4_f32 *g);
+
+/* With integers: sum_b = sum over block b of table[code] * x[i], exact, and over lanes in double
+ *     y[r] = (float) sum over b of (s_rb * x_scale[b * x_step]) * sum_b,
+ * s_rb the binary16 scale, or one_scale for all when there are none. k <= 131071, so that sum_b
+ * fits int32; block >= k makes a row one block. */
+typedef struct qk_gemv4_s8 {
+    const uint8_t *codes;
+    const int8_t *table;  /* [16] */
+    const void *scale;    /* NULL: one_scale */
+    float one_scale;
+    size_t block, n, k;
+    const int8_t *x;      /* [k] */
+    const float *x_scale; /* one (x_step 0) or one for each block (x_step 1) */
+    size_t x_step;
+    float *y;             /* [n] */
+} qk_gemv4_s8;
+typedef void qk_gemv4_s8_fn(const qk_gemv4_s8 *g);
+
+/* Blocks of a row; k = 0 has none. */
+static inline size_t qk_blocks_of(size_t k, size_t block)
+{
+    return k / block + (k % block != 0);
+}
+
 /* Weights of an integer product as panels of QK_PANEL rows: panel p holds rows [p QK_PANEL, ...),
  * of which the last may have fewer; its width v is their number rounded up to a multiple of 16.
  * Inside a panel the bytes of four consecutive l stand together, row by row:

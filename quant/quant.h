@@ -15,6 +15,7 @@
  *   quant/activation.h  activations as integers, and weights as integers to multiply them with
  *   quant/kmeans1d.h  globally optimal codebooks
  *   quant/gemm.h      products of 8-bit integer matrices, exact in 32 bits
+ *   quant/gemv.h      a packed matrix times a vector of floats or of int8
  *   quant/random.h    counter-based random numbers
  *
  * Other people's CUnit suites include <quant/assert.h> as well.
@@ -36,6 +37,7 @@
 #include "quant/activation.h"
 #include "quant/kmeans1d.h"
 #include "quant/gemm.h"
+#include "quant/gemv.h"
 #include "quant/random.h"
 
 #define QUANT_VERSION_MAJOR 0

@@ -295,36 +295,6 @@ static void judge_dot(qk_dot_fn *want, qk_dot_fn *got, judge_case *c)
     compare_values(c, "product", &w, &g, sizeof w);
 }
 
-/* Operands of an integer product: any bytes, the two extremes, or -128 against anything. */
-static const void *codes_of(const judge_case *c, int place, size_t n)
-{
-    static uint8_t b[JUDGE_ROOM];
-    judge_fill_bytes(b, n, c->seed + (uint64_t)place);
-    for (size_t i = 0; i < n; i++) {
-        b[i] = c->fill == JUDGE_SPECIALS ? 0x7fu + (b[i] & 1u)
-               : c->fill == JUDGE_ZEROS && place == 0 ? 0x80u
-                                                      : b[i];
-    }
-    return judge_edge(place, b, n);
-}
-
-/* k = n; the other sides follow from it, small when k is large, so that panels fit an edge. */
-static void judge_gemm_s8(qk_gemm_s8_fn *want, qk_gemm_s8_fn *got, judge_case *c)
-{
-    const size_t k = c->n, m = k <= 131 ? k % 15 : 1 + k % 5, n = k <= 131 ? k * 7 % 150 : k % 17;
-    const size_t lda = k + c->shift, ldc = n + c->shift, four = (k + 3) / 4 * 4;
-    char text[80];
-    snprintf(text, sizeof text, "%zu x %zu x %zu", m, n, k);
-    qk_gemm g = {codes_of(c, 0, m ? (m - 1) * lda + k : 0),
-                 codes_of(c, 1, (n + 15) / 16 * 16 * four), NULL, m, n, k, lda, ldc};
-    open_rooms(m && n ? ((m - 1) * ldc + n) * sizeof(int32_t) : 0, c->shift * sizeof(int32_t));
-    g.c = (int32_t *)(void *)want_room.at;
-    want(&g);
-    g.c = (int32_t *)(void *)got_room.at;
-    got(&g);
-    compare_rooms(c, text);
-}
-
 /* Sums of a cloud of points: weights 1 .. 4 and values from the fill. */
 static void links_of(judge_case *c, size_t rows, qk_links *a)
 {

@@ -30,6 +30,7 @@ only '(openblas/)?cblas' 'quant/model/gemm\.c|tests/[a-z_/]*\.c'
 only 'lapacke' 'quant/lab/[a-z_]*\.c|tests/[a-z_]*\.c'
 only 'fftw3' 'quant/lab/[a-z_]*\.c|tests/[a-z_]*\.c'
 only 'gsl/' 'quant/lab/[a-z_]*\.c|tests/[a-z_]*\.c'
+only 'dnnl' 'tests/peers/gemm\.c'
 only 'sqlite3' 'quant/report/[a-z_]*\.c|tests/[a-z_]*\.c'
 only '(CUnit/)' 'tests/[a-z_]*\.[ch]|quant/assert\.h'
 
@@ -58,7 +59,7 @@ n=$(wc -l <Makefile)
 
 # The version script exports what the public headers declare.
 sed '/PRIVATE/,$d' quant/libquant.map | grep -oE 'quant_[a-z0-9_]+;' | tr -d ';' | sort >"$bad.map"
-for h in activation assert context encode fidelity gemm kmeans1d observer predict quant random scheme shape status; do
+for h in activation assert context encode fidelity gemm gemv kmeans1d observer predict quant random scheme shape status; do
     gcc -fpreprocessed -dD -E -P "quant/$h.h" 2>/dev/null
 done | grep -v '^#' | tr '\n' ' ' | grep -oE '(^|[ *])quant_[a-z0-9_]+\(' | tr -d ' *(' |
     grep -v '^quant_assert_metric$' | sort -u >"$bad.api"

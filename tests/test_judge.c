@@ -175,6 +175,28 @@ static void bad_cheapest_links(const qk_links *a, size_t rows, double *best, uin
     plan.real->cheapest_links(a, rows, best, from);
     spoil(plan.at % 2 && plan.at > 0 && plan.at < (long)rows * 4 ? (void *)from : (void *)best);
 }
+static float bad_dot_single(const float *x, const float *y, size_t n)
+{
+    float v = plan.real->dot_single(x, y, n);
+    spoil_value(&v, sizeof v);
+    return v;
+}
+static int32_t bad_dot_s8(const int8_t *x, const int8_t *y, size_t n)
+{
+    int32_t v = plan.real->dot_s8(x, y, n);
+    spoil_value(&v, sizeof v);
+    return v;
+}
+static void bad_gemv4_f32(const qk_gemv4_f32 *g)
+{
+    plan.real->gemv4_f32(g);
+    spoil(g->y);
+}
+static void bad_gemv4_s8(const qk_gemv4_s8 *g)
+{
+    plan.real->gemv4_s8(g);
+    spoil(g->y);
+}
 
 /* Faults that the judge finds when exactly operation number `which` is bad; its name if wanted. */
 static size_t faults_with(int which, size_t n, const char **name)

@@ -7,38 +7,24 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
-#include "tests/bench/bench.h"
+#include "tests/bench/bench_parts.h"
 #include "tests/judge.h"
 
-enum { IN_CACHE = 1 << 14, IN_MEMORY = 1 << 24, CALLS_IN_CACHE = 64, MOST_TASKS = 512 };
+enum { MOST_TASKS = 512 };
 
-/* Operands that all operations share; codes8 has all bytes, codes4 values below 16. */
-static struct {
-    float *x, *y;
-    uint8_t *codes8, *codes4, *bytes;
-    float *scales; /* 0.4, one for 32 elements */
-    float table[256], thresholds[255];
-} data;
-static volatile double sink; /* keeps results alive */
-
-/* One operation with its parameter; `op` is cast back to its class by the runner. */
-typedef void any_fn(void);
-typedef struct work {
-    any_fn *op;
-    size_t n;
-    unsigned parameter;
-} work;
+struct bench_data data;
+volatile double sink;
 
 static struct {
     bench_task task[MOST_TASKS];
     work work[MOST_TASKS];
     size_t n;
 } list;
-static size_t elements_now;
+size_t elements_now;
 static const char *level_now;
 
-static void add(const char *name, any_fn *op, void (*run)(const void *), unsigned parameter,
-                double bytes_an_element)
+void add(const char *name, any_fn *op, void (*run)(const void *), unsigned parameter,
+         double bytes_an_element)
 {
     if (!strstr(name, bench_filter()) || list.n == MOST_TASKS) {
         return;
@@ -53,8 +39,8 @@ static void add(const char *name, any_fn *op, void (*run)(const void *), unsigne
     snprintf(t->level, sizeof t->level, "%s", level_now);
 }
 
-static void add_variant(const char *name, any_fn *op, void (*run)(const void *),
-                        unsigned parameter, double bytes_an_element)
+void add_variant(const char *name, any_fn *op, void (*run)(const void *), unsigned parameter,
+                 double bytes_an_element)
 {
     char text[28];
     snprintf(text, sizeof text, "%s %u", name, parameter);
@@ -169,15 +155,6 @@ static void run_dot(const void *p)
     const work *w = p;
     sink = ((qk_dot_fn *)w->op)(data.x, data.y, w->n);
 }
-/* `parameter` rows of a against as many panels as there are bytes. */
-static void run_gemm_s8(const void *p)
-{
-    const work *w = p;
-    const size_t k = 256, m = w->parameter;
-    const qk_gemm g = {(const int8_t *)data.codes4, data.codes8, (int32_t *)(void *)data.y,
-                       m, w->n / k, k, k, w->n / k};
-    ((qk_gemm_s8_fn *)w->op)(&g);
-}
 
 /* Points at equal distances, half of the nodes rows of one cluster's length ahead. */
 enum { LINK_ROWS = 1024 };
@@ -265,13 +242,6 @@ static void add_stream(const char *name, any_fn *op) { add(name, op, run_stream,
 static void add_narrow16(const char *name, any_fn *op) { add(name, op, run_narrow16, 0, 6); }
 static void add_widen16(const char *name, any_fn *op) { add(name, op, run_widen16, 0, 6); }
 static void add_fidelity(const char *name, any_fn *op) { add(name, op, run_fidelity, 0, 8); }
-static void add_gemm_s8(const char *name, any_fn *op)
-{
-    add_variant(name, op, run_gemm_s8, 1, 1);
-    if (elements_now == IN_CACHE) {
-        add_variant(name, op, run_gemm_s8, 48, 1);
-    }
-}
 static void add_dot(const char *name, any_fn *op) { add(name, op, run_dot, 0, 8); }
 
 /* The machine itself, moving floats. */

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* avx2_gemv_s8.c - rows of 4-bit codes times int8: table entries by vpshufb, then products of
+ * 16-bit numbers by vpmaddwd, whose sums of two are exact.
+ *
+ * 32 bytes are 64 codes. The low halves of bytes name even elements, the high halves odd ones; each
+ * is widened by shifts to 16 bits, bytes 0, 2, ... and 1, 3, ... apart. x is laid out to match, in
+ * four arrays of 16-bit numbers: elements 4t, 4t + 2, 4t + 1, 4t + 3. A 32-bit sum then spans 8
+ * elements, four of them a block of 32. */
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/avx2.h"
+#include "kernels/lanes.h"
+
+#if defined(QK_HAS_AVX2)
+
+enum { CHUNK = 4096, ROWS = 16, STEP = 64, BLOCK = 32, TOGETHER = 4 * STEP };
+
+typedef struct work {
+    int16_t x[4][CHUNK / 4]; /* zeros up to a multiple of TOGETHER */
+    double lane[ROWS][QK_LANES];
+} work;
+
+static void part_x(work *w, const int8_t *x, size_t n)
+{
+    static const int first[4] = {0, 2, 1, 3};
+    for (size_t i = 0; i < (n + TOGETHER - 1) / TOGETHER * TOGETHER; i += 4) {
+        for (size_t j = 0; j < 4; j++) {
+            const size_t at = i + (size_t)first[j];
+            w->x[j][i / 4] = at < n ? x[at] : 0;
+        }
+    }
+}
+
+static inline __m256i products(__m256i entries, const int16_t *x0, const int16_t *x1)
+{
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(entries, 8), 8);
+    const __m256i odd = _mm256_srai_epi16(entries, 8);
+    return _mm256_add_epi32(_mm256_madd_epi16(even, load_bytes(x0)),
+                            _mm256_madd_epi16(odd, load_bytes(x1)));
+}
+
+/* Sums over 8 elements each of the STEP weights behind `codes`; weight i of the chunk. */
+static inline __m256i step(__m256i codes, __m256i table, const work *w, size_t i)
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i e = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, low));
+    const __m256i o =
+        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), low));
+    return _mm256_add_epi32(products(e, w->x[0] + i / 4, w->x[1] + i / 4),
+                            products(o, w->x[2] + i / 4, w->x[3] + i / 4));
+}
+
+/* Of up to STEP weights; what is missing counts as code 0, whose x are zeros. */
+static inline __m256i some_codes(const uint8_t *codes, size_t weights)
+{
+    uint8_t rest[STEP / 2] = {0};
+    if (weights >= STEP) {
+        return load_bytes(codes);
+    }
+    memcpy(rest, codes, weights / 2);
+    return load_bytes(rest);
+}
+
+static void four_steps(__m256i sum[4], const uint8_t *codes, size_t n, size_t i, __m256i table,
+                       const work *w)
+{
+    for (size_t q = 0; q < 4; q++) {
+        const size_t at = i + q * STEP;
+        sum[q] = at < n ? step(some_codes(codes + at / 2, n - at), table, w, at)
+                        : _mm256_setzero_si256();
+    }
+}
+
+/* The sums of eight blocks in order. */
+static inline __m256i block_sums(const __m256i sum[4])
+{
+    const __m256i home = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sum[0], sum[1]),
+                                          _mm256_hadd_epi32(sum[2], sum[3]));
+    return _mm256_permutevar8x32_epi32(all, home);
+}
+
+static inline void add_half(double *lane, __m128i sums, __m128 s, __m128 xs)
+{
+    const __m256d both = _mm256_mul_pd(_mm256_cvtps_pd(s), _mm256_cvtps_pd(xs));
+    const __m256d term = _mm256_mul_pd(both, _mm256_cvtepi32_pd(sums));
+    _mm256_storeu_pd(lane, _mm256_add_pd(_mm256_loadu_pd(lane), term));
+}
+
+/* Blocks b .. b + 7 of row r, of which `left` are there, into their lanes; b % 8 = 0. */
+static void add_blocks(const qk_gemv4_s8 *g, size_t r, double *lane, __m256i sums, size_t b,
+                       size_t left)
+{
+    __m256 s = _mm256_set1_ps(g->one_scale), xs = _mm256_set1_ps(*g->x_scale);
+    left = left < 8 ? left : 8;
+    if (g->scale) {
+        uint16_t half[8] = {0};
+        const uint8_t *row = (const uint8_t *)g->scale + 2 * r * qk_blocks_of(g->k, BLOCK);
+        memcpy(half, row + 2 * b, 2 * left);
+        s = _mm256_cvtph_ps(load_half(half));
+    }
+    if (g->x_step) {
+        float some[8] = {0};
+        memcpy(some, g->x_scale + b, left * sizeof *some);
+        xs = _mm256_loadu_ps(some);
+    }
+    lane += b % QK_LANES;
+    add_half(lane, _mm256_castsi256_si128(sums), _mm256_castps256_ps128(s),
+             _mm256_castps256_ps128(xs));
+    add_half(lane + 4, _mm256_extracti128_si256(sums, 1), _mm256_extractf128_ps(s, 1),
+             _mm256_extractf128_ps(xs, 1));
+}
+
+static void add_row(const qk_gemv4_s8 *g, const work *w, double *lane, size_t r, size_t at,
+                    size_t n)
+{
+    const uint8_t *codes = g->codes + r * (g->k / 2) + at / 2;
+    const __m256i table = _mm256_broadcastsi128_si256(load_half(g->table));
+    __m256i sum[4];
+    for (size_t i = 0; i < n; i += TOGETHER) {
+        four_steps(sum, codes, n, i, table, w);
+        add_blocks(g, r, lane, block_sums(sum), (at + i) / BLOCK, (n - i + BLOCK - 1) / BLOCK);
+    }
+}
+
+/* Rows that are one block: the whole sum into the first lane, in exact integers. */
+static void sum_row(const qk_gemv4_s8 *g, const work *w, double *lane, size_t r, size_t at,
+                    size_t n)
+{
+    const uint8_t *codes = g->codes + r * (g->k / 2) + at / 2;
+    const __m256i table = _mm256_broadcastsi128_si256(load_half(g->table));
+    __m256i sum[4], all = _mm256_setzero_si256();
+    int32_t part[8];
+    for (size_t i = 0; i < n; i += TOGETHER) {
+        four_steps(sum, codes, n, i, table, w);
+        all = _mm256_add_epi32(all, _mm256_add_epi32(_mm256_add_epi32(sum[0], sum[1]),
+                                                     _mm256_add_epi32(sum[2], sum[3])));
+    }
+    store_bytes(part, all);
+    for (int i = 0; i < 8; i++) {
+        lane[0] += (double)part[i];
+    }
+}
+
+static void rows_from(const qk_gemv4_s8 *g, work *w, size_t r0, size_t rows, bool one)
+{
+    memset(w->lane, 0, sizeof w->lane);
+    for (size_t at = 0; at < g->k; at += CHUNK) {
+        const size_t n = g->k - at < CHUNK ? g->k - at : CHUNK;
+        if (g->k > CHUNK || r0 == 0) {
+            part_x(w, g->x + at, n);
+        }
+        for (size_t r = 0; r < rows; r++) {
+            (one ? sum_row : add_row)(g, w, w->lane[r], r0 + r, at, n);
+        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        if (one) {
+            w->lane[r][0] *= (double)g->one_scale * (double)*g->x_scale;
+            w->lane[r][0] += 0.0; /* -0 becomes +0, as in a sum that begins with +0 */
+        }
+        g->y[r0 + r] = (float)qk_fold_lanes(w->lane[r]);
+    }
+}
+
+void qk_gemv4_s8_avx2(const qk_gemv4_s8 *g)
+{
+    const bool one = g->block >= g->k && !g->scale && g->k > 0;
+    work w;
+    if (!one && g->block != BLOCK) {
+        qk_gemv4_s8_scalar(g);
+        return;
+    }
+    for (size_t r = 0; r < g->n; r += ROWS) {
+        rows_from(g, &w, r, g->n - r < ROWS ? g->n - r : ROWS, one);
+    }
+}
+
+int32_t qk_dot_s8_avx2(const int8_t *x, const int8_t *y, size_t n)
+{
+    __m256i sum = _mm256_setzero_si256();
+    int32_t part[8];
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_cvtepi8_epi16(load_half(x + i)),
+                                                      _mm256_cvtepi8_epi16(load_half(y + i))));
+    }
+    store_bytes(part, sum);
+    int32_t all = qk_dot_s8_scalar(x + i, y + i, n - i);
+    for (int j = 0; j < 8; j++) {
+        all += part[j];
+    }
+    return all;
+}
+
+#endif
