@@ -14,7 +14,7 @@
 
 /* Tiles have at most TILE_ROWS rows, and weights of about TILE_BYTES, which a second-level cache
  * holds while the rows pass; FEW rows pass at once, and then only the tasks of threads matter. */
-enum { HEAD = 64, TILE_ROWS = 96, TILE_BYTES = 1 << 18, FEW = 6, FEW_COLUMNS = 16 * QK_PANEL };
+enum { HEAD = 64, TILE_ROWS = 96, TILE_BYTES = 1 << 19, FEW = 6, FEW_COLUMNS = 16 * QK_PANEL };
 
 static const char magic[16] = "quant.gemm_s8/1";
 

@@ -19,6 +19,8 @@ static const struct {
     {"kmeans", peers_kmeans},
     {"palettize", peers_palettize},
     {"roof", peers_roof},
+    {"gemm", peers_gemm},
+    {"gemv", peers_gemv},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 

@@ -53,6 +53,7 @@ int peers_worker_start(peers_worker *w, const char *const argv[]); /* 0: it does
 int peers_worker_ask(peers_worker *w, const char *line, double *answer); /* 0: no answer */
 void peers_worker_stop(peers_worker *w);
 
-extern const peers_row peers_kmeans[], peers_palettize[], peers_roof[];
+extern const peers_row peers_kmeans[], peers_palettize[], peers_roof[], peers_gemm[];
+extern const peers_row peers_gemv[];
 
 #endif
