@@ -158,7 +158,8 @@ PUBLIC := $(patsubst %,quant/%,activation.h assert.h context.h encode.h fidelity
   lab/array_gate.h lab/chain.h lab/cliff.h lab/compare.h lab/gate.h lab/inspect.h lab/jacobian.h \
   lab/propagate.h lab/recipe.h lab/routing.h lab/whiteness.h model/block.h model/forward.h \
   model/model.h \
-  lab/calibrate.h lab/calibrate_curve.h lab/stats.h)
+  lab/calibrate.h lab/stats.h \
+  lab/grids.h)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
 	for h in $(PUBLIC); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/$$h || exit 1; done

@@ -5,6 +5,7 @@
 
 #include "quant/bank/bank.h"
 #include "quant/cli/options.h"
+#include "quant/lab/grids.h"
 #include "quant/lab/recipe.h"
 #include "quant/model/forward.h"
 
@@ -48,6 +49,18 @@ typedef struct cli_tokens {
 } cli_tokens;
 quant_status cli_read_tokens(quant_context *ctx, const cli_args *args, cli_tokens *tokens);
 void cli_free_tokens(quant_context *ctx, cli_tokens *tokens);
+
+/* Grids of static activations by --stats; both NULL when it was not given. Free with
+ * cli_free_static, after failure too. */
+typedef struct cli_static {
+    quant_stats *stats;
+    quant_grids *grids;
+} cli_static;
+quant_status cli_read_static(quant_context *ctx, const cli_args *args, const quant_model *model,
+                             cli_static *fixed);
+void cli_free_static(quant_context *ctx, cli_static *fixed);
+/* The same statistics, of a bank that need not be a model's. */
+quant_status cli_read_stats(quant_context *ctx, const cli_args *args, quant_stats **stats);
 
 /* "FIRST..LAST" or one number; count 0 when text is NULL. */
 quant_status cli_parse_range(quant_context *ctx, const char *option, const char *text,

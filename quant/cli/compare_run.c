@@ -130,6 +130,8 @@ quant_status compare_set_up(quant_context *ctx, const cli_args *args, compare_ru
         QUANT_TRY(quant_bank_open(ctx, args->text[OPT_INPUTS], &run->inputs));
         run->options.inputs = run->inputs;
     }
+    QUANT_TRY(cli_read_stats(ctx, args, &run->stats));
+    run->options.stats = run->stats;
     return args->text[OPT_AGAINST] ? open_other(ctx, args->text[OPT_AGAINST], run) : QUANT_OK;
 }
 
@@ -142,6 +144,7 @@ void compare_tear_down(quant_context *ctx, const cli_args *args, compare_run *ru
         quant_compare_free(ctx, run->banks[i].result);
         quant_bank_close(ctx, run->banks[i].bank);
     }
+    quant_stats_close(ctx, run->stats);
     quant_bank_close(ctx, run->inputs);
     quant_bank_close(ctx, run->other);
     quant_bank_close(ctx, run->importance);

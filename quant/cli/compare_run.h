@@ -21,6 +21,7 @@ typedef struct compare_run {
     quant_scheme *schemes;         /* of options, when no recipe was given */
     quant_recipe *recipe;
     quant_bank *inputs, *other, *importance;
+    quant_stats *stats;
     const quant_metric *metric;
     quant_gate **gates;            /* one per --gate, zeroed */
     compare_bank *banks;           /* one per operand, as are the reports */

@@ -20,6 +20,11 @@ static quant_status measure(quant_context *ctx, const cli_args *args, compare_ru
     }
     QUANT_TRY(cli_open_importance(ctx, args, b->bank, &run->importance));
     run->options.importance = run->importance;
+    if (run->stats) {
+        quant_status match = quant_stats_match(ctx, run->stats, b->bank);
+        QUANT_TRY(match == QUANT_OK ? match
+                                    : quant_fail_prefix(ctx, match, args->text[OPT_STATS]));
+    }
     quant_progress_begin(&progress, stderr, args->text[OPT_QUIET] != NULL);
     run->options.progress = quant_progress_step;
     run->options.user = &progress;

@@ -21,6 +21,7 @@ typedef struct job {
     quant_npz_writer *out;
     quant_progress progress;
     cli_tokens tokens;
+    cli_static fixed;
 } job;
 
 /* What the recipe says, unless the scheme does not fit: such tensors are kept, as in encode. */
@@ -54,7 +55,9 @@ static quant_status write_stage(void *user, const quant_stage_view *v)
 
 static quant_forward_variant variant_of(job *j)
 {
-    quant_forward_variant v = {.scheme = j->recipe ? pick : NULL, .user = j};
+    quant_forward_variant v = {.scheme = j->recipe ? pick : NULL, .user = j,
+                               .grid = j->fixed.grids ? quant_grids_of : NULL,
+                               .grid_user = j->fixed.grids};
     return v;
 }
 
@@ -129,6 +132,7 @@ static quant_status forward(job *j)
     }
     QUANT_TRY(quant_model_open(j->ctx, j->args->operand[0], &j->model));
     QUANT_TRY(cli_read_tokens(j->ctx, j->args, &j->tokens));
+    QUANT_TRY(cli_read_static(j->ctx, j->args, j->model, &j->fixed));
     QUANT_TRY(decode(j));
     return write_all(j);
 }
@@ -148,6 +152,7 @@ int cli_forward(quant_context *ctx, const cli_args *args)
                quant_model_sizes_of(j.model)->layers);
     }
     quant_npz_discard(ctx, j.out);
+    cli_free_static(ctx, &j.fixed);
     cli_free_tokens(ctx, &j.tokens);
     quant_model_close(ctx, j.model);
     quant_recipe_free(ctx, j.recipe);

@@ -11,6 +11,7 @@ typedef struct job {
     const cli_args *args;
     quant_model *model;
     cli_tokens tokens;
+    cli_static fixed;
     cli_columns columns;
     quant_progress progress;
     quant_propagate_result *result;
@@ -44,6 +45,7 @@ static quant_status run(job *j)
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(check_selection(j));
     QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
+    QUANT_TRY(cli_read_static(j->ctx, args, j->model, &j->fixed));
     static const quant_compute types[] = {[CLI_F32] = QUANT_COMPUTE_F32,
                                           [CLI_F16] = QUANT_COMPUTE_F16,
                                           [CLI_BF16] = QUANT_COMPUTE_BF16};
@@ -51,6 +53,7 @@ static quant_status run(job *j)
         .schemes = j->columns.schemes, .scheme_count = j->columns.count,
         .recipe = j->columns.recipe, .user = j,
         .progress = quant_progress_step, .progress_user = &j->progress,
+        .grid = j->fixed.grids ? quant_grids_of : NULL, .grid_user = j->fixed.grids,
         .select = args->text[OPT_TENSORS] ? is_selected : NULL,
         .jacobians = args->text[OPT_JACOBIANS] != NULL,
         .whiteness = args->text[OPT_WHITENESS] != NULL,
@@ -94,6 +97,7 @@ int cli_propagate(quant_context *ctx, const cli_args *args)
     }
     quant_propagate_free(ctx, j.result);
     quant_model_close(ctx, j.model);
+    cli_free_static(ctx, &j.fixed);
     cli_free_tokens(ctx, &j.tokens);
     cli_free_columns(ctx, &j.columns);
     return status;

@@ -92,6 +92,7 @@ typedef struct quant_compare_row {
     quant_output_parts parts;
     quant_output_estimate estimate;
     quant_activation_kind activations; /* of its scheme */
+    bool own_ranges;             /* static, and calibrated on the inputs that are measured */
 } quant_compare_row;
 
 /* gate/up/down that feed each other: y = down(silu(gate x) * (up x)), one per scheme. Axes before
@@ -157,7 +158,9 @@ double quant_weighted_relative_error(double err2, double ref2);
  *
  * Schemes with activations quantize the inputs too, products being int8 x int8 -> int32 (exact up
  * to QUANT_GEMM_MAX_K inputs; a longer tensor is refused in that column), and those of a triple
- * before each of its matrices. act=static is calibrated on the inputs that are measured. */
+ * before each of its matrices. Static ranges are those of options->stats,
+ * pooled over the experts of a stack; of a tensor that is not in there, those of the inputs that
+ * are measured. */
 quant_status quant_compare(quant_context *ctx, quant_bank *bank,
                            const quant_compare_options *options, quant_compare_result **result);
 void quant_compare_free(quant_context *ctx, quant_compare_result *result);

@@ -25,8 +25,8 @@ static void coded_free(quant_context *ctx, coded *c)
     quant_release(ctx, c->a.zero, c->rows, sizeof *c->a.zero);
 }
 
-/* A static grid that nobody fixed beforehand is fitted to the inputs themselves, each of which is
- * a batch of its own. */
+/* A static grid that nobody recorded beforehand is fitted to the inputs themselves, each of which
+ * is a batch of its own. */
 static quant_status own_grid(quant_context *ctx, const quant_activation *how, const coded *c,
                              quant_activation_grid *grid)
 {
@@ -43,18 +43,63 @@ static quant_status own_grid(quant_context *ctx, const quant_activation *how, co
     return s;
 }
 
-static quant_status encode(quant_context *ctx, const quant_activation *how, coded *c)
+/* What calibration saw of the input of a tensor, all experts together; *pooled NULL: nothing. */
+static quant_status recorded(quant_context *ctx, const quant_stats *stats, const char *name,
+                             size_t cols, quant_observer **pooled)
+{
+    quant_stats_row row;
+    quant_observer *sum = NULL;
+    *pooled = NULL;
+    if (!stats || quant_stats_of_tensor(ctx, stats, name, 0, &row) != QUANT_OK) {
+        return QUANT_OK;
+    }
+    if (row.cols != cols) {
+        return quant_fail(ctx, QUANT_ESHAPE, "statistics of %s: expected %zu channels, found %zu",
+                          name, cols, row.cols);
+    }
+    uint64_t experts = quant_site_is_expert(row.site) ? quant_stats_info_of(stats)->experts : 1;
+    QUANT_TRY(quant_observer_new(ctx, cols, false, row.observer->batches, &sum));
+    quant_status s = QUANT_OK;
+    for (uint64_t e = 0; e < experts && s == QUANT_OK; e++) {
+        s = quant_stats_at(stats, row.site, row.layer, e, &row)
+                ? quant_observer_merge(ctx, sum, row.observer)
+                : QUANT_OK;
+    }
+    if (s != QUANT_OK || sum->rows == 0) {
+        quant_observer_free(ctx, sum);
+        return s;
+    }
+    *pooled = sum;
+    return QUANT_OK;
+}
+
+static quant_status static_grid(quant_context *ctx, const lab_ranges *from, const coded *c,
+                                quant_activation_grid *grid)
+{
+    quant_observer *o = NULL;
+    QUANT_TRY(recorded(ctx, from->stats, from->name, c->cols, &o));
+    quant_status s = o ? quant_observer_fit(ctx, o, 0, from->how, grid)
+                       : own_grid(ctx, from->how, c, grid);
+    if (from->own) {
+        *from->own = !o;
+    }
+    quant_observer_free(ctx, o);
+    return s;
+}
+
+static quant_status encode(quant_context *ctx, const lab_ranges *from, coded *c)
 {
     quant_activation_grid grid;
-    bool fixed = how->kind == QUANT_ACTIVATION_STATIC;
+    bool fixed = from->how->kind == QUANT_ACTIVATION_STATIC;
     if (fixed) {
-        QUANT_TRY(own_grid(ctx, how, c, &grid));
+        QUANT_TRY(static_grid(ctx, from, c, &grid));
     }
-    return quant_activation_encode(ctx, how, fixed ? &grid : NULL, c->x, c->rows, c->cols, &c->a);
+    return quant_activation_encode(ctx, from->how, fixed ? &grid : NULL, c->x, c->rows, c->cols,
+                                   &c->a);
 }
 
 /* Vectors of all matrices, as floats, then as codes; freed by coded_free, after a failure too. */
-static quant_status coded_new(quant_context *ctx, const quant_activation *how,
+static quant_status coded_new(quant_context *ctx, const lab_ranges *from,
                               const lab_inputs *inputs, uint64_t matrices, coded *c)
 {
     size_t rows = (size_t)(inputs->count * (inputs->per_matrix ? matrices : 1));
@@ -70,7 +115,7 @@ static quant_status coded_new(quant_context *ctx, const quant_activation *how,
     for (size_t i = 0; i < rows * cols; i++) {
         c->x[i] = (float)inputs->x[i];
     }
-    return encode(ctx, how, c);
+    return encode(ctx, from, c);
 }
 
 /* x_hat[rows][cols] = scale (code - zero), exact in double. */
@@ -94,11 +139,11 @@ static quant_status decoded_inputs(quant_context *ctx, const coded *c, const lab
     return QUANT_OK;
 }
 
-quant_status lab_inputs_quantize(quant_context *ctx, const quant_activation *how,
+quant_status lab_inputs_quantize(quant_context *ctx, const lab_ranges *from,
                                  const lab_inputs *inputs, uint64_t matrices, lab_inputs *x_hat)
 {
     coded c;
-    quant_status s = coded_new(ctx, how, inputs, matrices, &c);
+    quant_status s = coded_new(ctx, from, inputs, matrices, &c);
     if (s == QUANT_OK) {
         s = decoded_inputs(ctx, &c, inputs, x_hat);
     }
@@ -228,7 +273,9 @@ quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const la
     lab_inputs x_hat = {0};
     lab_outputs stored = {0}, both = {0};
     uint64_t matrices = own->reference.view.matrices;
-    quant_status status = coded_new(s->ctx, &copy->scheme.activation, &own->inputs, matrices, &c);
+    const lab_ranges from = {&copy->scheme.activation, s->options->stats, t->info->name,
+                             &row->own_ranges};
+    quant_status status = coded_new(s->ctx, &from, &own->inputs, matrices, &c);
     status = status ? status : decoded_inputs(s->ctx, &c, &own->inputs, &x_hat);
     status = status ? status : stored_outputs(s, t, &own->reference, &x_hat, &stored);
     status = status ? status

@@ -100,7 +100,13 @@ void lab_own_free(lab_study *s, lab_own *own);
 
 /* compare_activations.c: inputs through the codes of a scheme and back; `matrices` counts those
  * that have inputs of their own. */
-quant_status lab_inputs_quantize(quant_context *ctx, const quant_activation *how,
+typedef struct lab_ranges {
+    const quant_activation *how;
+    const quant_stats *stats; /* NULL: none */
+    const char *name;         /* of the tensor */
+    bool *own;                /* NULL, or set: static, and by these very inputs */
+} lab_ranges;
+quant_status lab_inputs_quantize(quant_context *ctx, const lab_ranges *from,
                                  const lab_inputs *inputs, uint64_t matrices, lab_inputs *x_hat);
 void lab_inputs_quantize_free(quant_context *ctx, uint64_t matrices, lab_inputs *x_hat);
 /* Integer outputs of a copy: row->output and row->parts. weights_only: W^ x. */

@@ -153,7 +153,8 @@ static quant_status join_outputs(lab_study *s, const lab_tensor *t, const lab_co
     lab_inputs x_hat = *inputs;
     const lab_copy exact = {0};
     if (coded && inputs->count > 0) {
-        QUANT_TRY(lab_inputs_quantize(s->ctx, how, inputs, m->view.matrices, &x_hat));
+        const lab_ranges from = {how, s->options->stats, t->info->name, NULL};
+        QUANT_TRY(lab_inputs_quantize(s->ctx, &from, inputs, m->view.matrices, &x_hat));
     }
     quant_status status = lab_outputs_new(s->ctx, &m->view, &x_hat, joined);
     lab_outputs *const sinks[2] = {NULL, joined};

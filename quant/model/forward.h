@@ -145,8 +145,8 @@ quant_status quant_forward_run(quant_context *ctx, quant_model *model, const qua
                                const quant_forward_options *options);
 
 /* `steps` greedy tokens for each sequence (ties: the lower id): out[n][s + steps] begins with the
- * tokens given. One full run a step. Of the variant only scheme and user are used, of the options
- * compute and plain_attention. QUANT_ENONFINITE when a logit is NaN. */
+ * tokens given. One full run a step. Of the variant what says how to quantize is used, of the
+ * options compute and plain_attention. QUANT_ENONFINITE when a logit is NaN. */
 quant_status quant_forward_greedy(quant_context *ctx, quant_model *model,
                                   const quant_tokens *tokens, const quant_forward_variant *variant,
                                   const quant_forward_options *options, size_t steps,

@@ -93,8 +93,8 @@ static quant_status encode(const model_pass *p, const quant_activation *how, con
     bool fixed = how->kind == QUANT_ACTIVATION_STATIC;
     quant_activation_grid grid;
     if (fixed && !v->grid) {
-        return quant_fail(p->ctx, QUANT_EINVAL, "act=static: expected calibrated ranges, found "
-                          "none");
+        return quant_fail(p->ctx, QUANT_EINVAL, "act=static: expected calibrated ranges "
+                          "(--stats), found none");
     }
     fixed = fixed && v->grid(v->grid_user, in->stage, p->layer, in->expert, how, &grid);
     quant_status s = quant_activation_encode(p->ctx, how, fixed ? &grid : NULL, in->x, in->rows,

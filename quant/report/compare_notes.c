@@ -105,7 +105,7 @@ static uint64_t weights_alone(const quant_compare_row *row)
 
 static uint64_t calibrated_on_itself(const quant_compare_row *row)
 {
-    return row->activations == QUANT_ACTIVATION_STATIC && row->parts.n > 0;
+    return row->own_ranges && row->parts.n > 0;
 }
 
 static const struct {

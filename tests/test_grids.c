@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* test_grids.c - static ranges from statistics of calibration: in the model, in compare, and of
+ * another model. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/lab/calibrate.h"
+#include "quant/lab/compare.h"
+#include "quant/lab/grids.h"
+#include "tests/test.h"
+#include "tests/tiny_model.h"
+
+enum { N = 4, S = 6 };
+
+typedef struct rig {
+    quant_context *ctx;
+    tiny_model *tiny;
+    quant_model *model;
+    quant_stats *stats;
+    int64_t ids[N * S];
+} rig;
+
+static void begin(rig *r, uint64_t k, bool moe)
+{
+    draw d = draw_begin("grids", k);
+    r->ctx = quant_context_new(NULL);
+    r->tiny = tiny_draw(r->ctx, &d, moe);
+    for (int i = 0; i < N * S; i++) {
+        r->ids[i] = draw_int(&d, 0, r->tiny->vocab - 1);
+    }
+    CHECK_OK(r->ctx, quant_model_open(r->ctx, r->tiny->folder, &r->model));
+    CHECK_OK(r->ctx, quant_calibrate(r->ctx, r->model, &(quant_tokens){r->ids, N, S},
+                                     &(quant_calibrate_options){.moments = false}, NULL,
+                                     &r->stats));
+}
+
+static void end(rig *r)
+{
+    quant_stats_close(r->ctx, r->stats);
+    quant_model_close(r->ctx, r->model);
+    tiny_free(r->tiny);
+    quant_context_free(r->ctx);
+}
+
+static const quant_scheme *pick(void *user, const quant_tensor *t)
+{
+    return t->shape.rank >= 2 ? user : NULL;
+}
+
+/* What quant_grids keeps, fitted anew each time. */
+static bool fit_anew(void *user, quant_stage stage, uint64_t layer, size_t expert,
+                     const quant_activation *how, quant_activation_grid *grid)
+{
+    quant_site site;
+    quant_stats_row row;
+    return quant_site_of_stage(stage, &site) &&
+           quant_stats_at(user, site, layer, expert, &row) && row.rows > 0 &&
+           quant_observer_fit(NULL, row.observer, 0, how, grid) == QUANT_OK;
+}
+
+static void kept_grids_are_those_of_the_observers(void)
+{
+    static const char *const texts[] = {"w8a8,act=static", "w8a8,act=static,obs=mse",
+                                        "w8a8,asym,act=static,obs=ema",
+                                        "w4a8,act=static,obs=percentile:99"};
+    for (int moe = 0; moe < 2; moe++) {
+        rig r;
+        quant_grids *grids = NULL;
+        begin(&r, (uint64_t)moe, moe);
+        CHECK_OK(r.ctx, quant_grids_of_stats(r.ctx, r.model, r.stats, &grids));
+        size_t n = N * S * (size_t)r.tiny->vocab;
+        float *y[2] = {malloc(n * sizeof **y), malloc(n * sizeof **y)};
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+            quant_scheme s;
+            CHECK_OK(r.ctx, quant_scheme_parse(r.ctx, texts[i], &s));
+            const quant_forward_variant v[2] = {
+                {.scheme = pick, .user = &s, .grid = quant_grids_of, .grid_user = grids,
+                 .logits = y[0]},
+                {.scheme = pick, .user = &s, .grid = fit_anew, .grid_user = r.stats,
+                 .logits = y[1]}};
+            CHECK_OK(r.ctx, quant_forward_run(r.ctx, r.model, &(quant_tokens){r.ids, N, S}, v, 2,
+                                              NULL));
+            CU_ASSERT_EQUAL(memcmp(y[0], y[1], n * sizeof **y), 0);
+        }
+        free(y[0]);
+        free(y[1]);
+        quant_grids_free(r.ctx, grids);
+        end(&r);
+    }
+}
+
+static size_t asked;
+
+static const quant_observer *count_asking(void *user, quant_stage stage, uint64_t layer,
+                                          size_t expert)
+{
+    asked++;
+    return stage == QUANT_STAGE_MIX && layer == 0 && expert == 0 ? user : NULL;
+}
+
+/* Each input is looked up once for each of eight rules, anew for the ninth. */
+static void observers_are_asked_once(void)
+{
+    rig r;
+    quant_grids *grids = NULL;
+    quant_stats_row row;
+    begin(&r, 2, false);
+    CU_ASSERT_TRUE(quant_stats_at(r.stats, QUANT_SITE_MIX, 0, 0, &row));
+    CHECK_OK(r.ctx, quant_grids_new(r.ctx, r.model, count_asking, (void *)(uintptr_t)row.observer,
+                                    &grids));
+    for (int rule = 0; rule < QUANT_GRIDS_RULES + 1; rule++) {
+        const quant_activation how = {.kind = QUANT_ACTIVATION_STATIC,
+                                      .rule = QUANT_OBSERVER_PERCENTILE, .percentile = 90 + rule};
+        quant_activation_grid g[2], want;
+        CHECK_OK(r.ctx, quant_observer_fit(r.ctx, row.observer, 0, &how, &want));
+        asked = 0;
+        for (int again = 0; again < 2; again++) {
+            CU_ASSERT_TRUE(quant_grids_of(grids, QUANT_STAGE_MIX, 0, 0, &how, &g[again]));
+            CU_ASSERT_EQUAL(g[again].scale, want.scale);
+        }
+        CU_ASSERT_EQUAL(asked, rule < QUANT_GRIDS_RULES ? 1 : 2);
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_ACTIVATION, 0, 0, &how, &want));
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_LOGITS, 0, 0, &how, &want));
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_MIX, 1u << 20, 0, &how, &want));
+    }
+    quant_grids_free(r.ctx, grids);
+    end(&r);
+}
+
+static void statistics_of_another_model_are_refused(void)
+{
+    rig r, other;
+    quant_grids *grids = NULL;
+    begin(&r, 3, false);
+    begin(&other, 4, false);
+    CU_ASSERT_EQUAL(quant_grids_of_stats(r.ctx, r.model, other.stats, &grids), QUANT_ECHECKSUM);
+    CU_ASSERT_PTR_NULL(grids);
+    end(&other);
+    end(&r);
+}
+
+/* compare takes the recorded range, pooled over the experts of a stack. */
+static void compare_uses_what_was_recorded(void)
+{
+    rig r;
+    quant_scheme s;
+    quant_compare_result *c = NULL;
+    begin(&r, 5, true);
+    CHECK_OK(r.ctx, quant_scheme_parse(r.ctx, "w8a8,stack=1,act=static", &s));
+    for (int given = 0; given < 2; given++) {
+        const quant_compare_options o = {.schemes = &s, .scheme_count = 1, .probe = 3,
+                                         .stats = given ? r.stats : NULL};
+        CHECK_OK(r.ctx, quant_compare(r.ctx, quant_model_bank(r.model), &o, &c));
+        for (size_t i = 0; i < c->row_count; i++) {
+            quant_stats_row row;
+            bool there = quant_stats_of_tensor(r.ctx, r.stats, c->rows[i].name, 0, &row) ==
+                         QUANT_OK;
+            CU_ASSERT_EQUAL(c->rows[i].own_ranges, !given || !there);
+        }
+        quant_compare_free(r.ctx, c);
+    }
+    end(&r);
+}
+
+TEST_SUITE(grids,
+           {"kept grids are those of the observers", kept_grids_are_those_of_the_observers},
+           {"observers are asked once", observers_are_asked_once},
+           {"statistics of another model are refused", statistics_of_another_model_are_refused},
+           {"compare uses what was recorded", compare_uses_what_was_recorded})
