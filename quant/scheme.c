@@ -236,7 +236,8 @@ static bool activation_fits(const quant_scheme *s, const scheme_row *row)
     const quant_activation *a = &s->activation;
     bool in_range = (unsigned)a->kind <= QUANT_ACTIVATION_STATIC &&
                     (unsigned)a->rule <= QUANT_OBSERVER_ENTROPY && a->percentile > 0.0 &&
-                    a->percentile <= 100.0;
+                    a->percentile <= 100.0 &&
+                    (a->smooth == QUANT_SMOOTH_SEARCH || (a->smooth >= 0 && a->smooth <= 1));
     bool none = row->activations == QUANT_ACTIVATION_FLOAT;
     bool as_named = none || (s->axis == 0 && s->bits == row->bits && !s->asymmetric &&
                              s->size == row->size);

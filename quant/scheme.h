@@ -16,7 +16,7 @@
  *     w4a8                     weights lut4:group=32,lut=int8, activations 8 bit
  *
  * followed by options, comma separated: axis=, stack=, asym, scale=, range=, store=, lut=, mode=,
- * dim=, pcs, and for the activations of w8a8 and w4a8 act=, obs= (there asym is theirs too).
+ * dim=, pcs, and for the activations of w8a8 and w4a8 act=, obs=, smooth= (asym there is theirs).
  * `quant schemes` prints the grammar table that this parser reads. Parsing and printing are
  * inverse: quant_scheme_print gives the canonical text (defaults left out, fixed option order) and
  * parsing it gives the same structure. */
@@ -96,7 +96,12 @@ typedef struct quant_activation {
     quant_observer_rule rule; /* MINMAX unless kind is STATIC */
     bool asymmetric;
     double percentile;        /* of |x|, (0, 100]; 100 unless rule is PERCENTILE */
+    /* SmoothQuant (Xiao et al. 2023, eq. 4): channel j of the inputs is divided, column j of the
+     * weights multiplied by max|x_j|^smooth / max|w_j|^(1 - smooth). In (0, 1]; 0: not at all. */
+    double smooth;
 } quant_activation;
+
+#define QUANT_SMOOTH_SEARCH (-1.0) /* smooth that is chosen by the output error */
 
 /* Filled by quant_scheme_parse; read only for callers. Fields that a family does not use hold
  * their defaults, so that two schemes are equal when their canonical texts are. */

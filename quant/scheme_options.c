@@ -44,6 +44,7 @@ void quant_scheme_defaults(quant_scheme *s)
     s->activation.rule = QUANT_OBSERVER_MINMAX;
     s->activation.asymmetric = false;
     s->activation.percentile = 100.0;
+    s->activation.smooth = 0;
     s->mode = QUANT_MODE_KMEANS;
     s->dim = 1;
     s->channel_scale = false;
@@ -250,6 +251,25 @@ static bool write_obs(const quant_scheme *s, char *v, size_t n)
     return how->rule != QUANT_OBSERVER_MINMAX;
 }
 
+static bool read_smooth(quant_scheme *s, const char *v)
+{
+    bool search = strcmp(v, "search") == 0;
+    double alpha = QUANT_SMOOTH_SEARCH;
+    bool ok = search || (parse_percent(v, &alpha) && alpha <= 1);
+    s->activation.smooth = ok ? alpha : 0;
+    return ok;
+}
+
+static bool write_smooth(const quant_scheme *s, char *v, size_t n)
+{
+    if (s->activation.smooth > 0) {
+        print_percent(s->activation.smooth, v, n);
+    } else {
+        snprintf(v, n, "search");
+    }
+    return s->activation.smooth != 0;
+}
+
 /* Schemes that take an option: families of weights alone, and with activations beside. */
 enum {
     LINEAR = 1 << QUANT_FAMILY_LINEAR,
@@ -294,6 +314,8 @@ static const quant_scheme_option options[] = {
      "token (default), static", W8A8 | W4A8, FUNCTIONS(act)},
     {"obs", "how a static scale is chosen", "minmax (default), ema, percentile:P, mse, entropy",
      W8A8 | W4A8, FUNCTIONS(obs)},
+    {"smooth", "ranges moved from input channels to weights: SmoothQuant's alpha",
+     "a number in (0, 1], search; default: none", W8A8 | W4A8, FUNCTIONS(smooth)},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 

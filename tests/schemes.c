@@ -17,7 +17,7 @@ const char *const scheme_variants[] = {
     "mode=unique" /* refused with many distinct values, see test_predict.c */, "stack=0",
     "act=token", "act=static", "act=static,obs=mse", "asym,act=static,obs=percentile:99.9",
     "act=static,obs=entropy", "act=static,obs=ema",
-    "obs=minmax" /* others need act=static, see test_scheme.c */};
+    "smooth=0.5", "smooth=search", "obs=minmax" /* others need act=static, see test_scheme.c */};
 const int scheme_variant_count = sizeof scheme_variants / sizeof *scheme_variants;
 
 char schemes[MAX_SCHEMES][QUANT_SCHEME_TEXT];

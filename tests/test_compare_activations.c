@@ -180,6 +180,87 @@ static void odd_inputs_have_figures(void)
     quant_context_free(ctx);
 }
 
+/* SmoothQuant by its formula in plain loops: codes of W diag(s) and diag(s)^-1 x, per token. */
+static double plain_smooth(const float *w, const float *x, double alpha)
+{
+    double s[COLS], w_hat[COLS], x_hat[COLS], sum = 0;
+    float row[COLS];
+    for (size_t j = 0; j < COLS; j++) {
+        float x_most = 0, w_most = 0;
+        for (size_t k = 0; k < INPUTS; k++) {
+            x_most = fmaxf(x_most, fabsf(x[k * COLS + j]));
+        }
+        for (size_t r = 0; r < ROWS; r++) {
+            w_most = fmaxf(w_most, fabsf(w[r * COLS + j]));
+        }
+        s[j] = pow((double)x_most, alpha) / pow((double)w_most, 1 - alpha);
+    }
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t j = 0; j < COLS; j++) {
+            row[j] = w[r * COLS + j] * (float)s[j];
+        }
+        plain_codes(row, COLS, most_of(row, COLS), w_hat);
+        for (size_t k = 0; k < INPUTS; k++) {
+            float v[COLS];
+            double y[2] = {0, 0};
+            for (size_t j = 0; j < COLS; j++) {
+                v[j] = x[k * COLS + j] / (float)s[j];
+            }
+            plain_codes(v, COLS, most_of(v, COLS), x_hat);
+            for (size_t j = 0; j < COLS; j++) {
+                y[0] += (double)w[r * COLS + j] * (double)x[k * COLS + j];
+                y[1] += w_hat[j] * x_hat[j];
+            }
+            sum += (y[1] - y[0]) * (y[1] - y[0]);
+        }
+    }
+    return sum;
+}
+
+/* Inputs with a few channels far above the rest: what the method is for. */
+static void smoothing_is_its_formula_and_helps(void)
+{
+    quant_context *ctx = quant_context_new(NULL);
+    float *w = lab_bank_normals(12, "w", ROWS * COLS, 0.1);
+    float *x = lab_bank_normals(13, "x", INPUTS * COLS, 1);
+    for (size_t i = 0; i < INPUTS * COLS; i++) {
+        x[i] *= i % COLS == 3 ? 100 : i % COLS == 11 ? 40 : 1;
+    }
+    const lab_bank_item weights = {"w", QUANT_F32, {2, {ROWS, COLS}}, w};
+    const lab_bank_item given = {"w", QUANT_F32, {2, {INPUTS, COLS}}, x};
+    quant_bank *bank = lab_bank_make(ctx, "w.safetensors", &weights, 1);
+    quant_bank *inputs = lab_bank_make(ctx, "x.safetensors", &given, 1);
+    static const char *const texts[] = {"w8a8", "w8a8,smooth=0.5", "w8a8,smooth=0.8",
+                                        "w8a8,smooth=search", "w4a8", "w4a8,smooth=search"};
+    double error[6], chosen[6];
+    for (int i = 0; i < 6; i++) {
+        quant_compare_result *r = compare_one(ctx, bank, inputs, texts[i]);
+        const quant_output_parts *p = &r->rows[0].parts;
+        quant_output_shares s = quant_output_shares_of(p);
+        error[i] = p->error2;
+        chosen[i] = r->rows[0].smooth;
+        CU_ASSERT_DOUBLE_EQUAL(s.weights + s.activations + s.cross, 1, 1e-9);
+        CU_ASSERT(r->rows[0].weight.err2 > 0);
+        CU_ASSERT(i > 3 || quant_sqnr_db(&r->rows[0].weight) > 20); /* told in the weights' units */
+        quant_compare_free(ctx, r);
+    }
+    CU_ASSERT(fabs(error[1] / plain_smooth(w, x, 0.5) - 1) < 1e-3);
+    CU_ASSERT(fabs(error[2] / plain_smooth(w, x, 0.8) - 1) < 1e-3);
+    CU_ASSERT(error[1] < 0.5 * error[0]);
+    CU_ASSERT(error[3] <= error[1] && error[3] <= error[2]);
+    CU_ASSERT(error[5] <= error[4]);
+    CU_ASSERT(chosen[0] == 0 && chosen[1] == 0.5 && chosen[3] > 0 && chosen[3] < 1);
+    CU_ASSERT(fabs(error[3] / plain_smooth(w, x, chosen[3]) - 1) < 1e-3);
+    quant_compare_result *only = compare_one(ctx, bank, NULL, "w8a8,smooth=0.5");
+    CU_ASSERT(only->rows[0].smooth == 0); /* no inputs to take ranges from */
+    quant_compare_free(ctx, only);
+    quant_bank_close(ctx, bank);
+    quant_bank_close(ctx, inputs);
+    free(w);
+    free(x);
+    quant_context_free(ctx);
+}
+
 typedef struct short_memory {
     long left, held;
 } short_memory;
@@ -208,7 +289,7 @@ static void memory_may_run_out(void)
     quant_bank_close(ctx, lab_bank_make(ctx, "short.safetensors", &weights, 1));
     const char *path = test_scratch_path("short.safetensors");
     quant_scheme s;
-    CHECK_OK(ctx, quant_scheme_parse(ctx, "w4a8,act=static", &s));
+    CHECK_OK(ctx, quant_scheme_parse(ctx, "w4a8,act=static,smooth=0.7", &s));
     bool done = false;
     for (int fail = 0; !done && fail < 500; fail++) {
         short_memory m = {fail, 0};
@@ -235,4 +316,5 @@ TEST_SUITE(compare_activations,
            {"parts are the plain ones", parts_are_the_plain_ones},
            {"blocks code their inputs", blocks_code_their_inputs},
            {"odd inputs have figures", odd_inputs_have_figures},
+           {"smoothing is its formula and helps", smoothing_is_its_formula_and_helps},
            {"memory may run out", memory_may_run_out})

@@ -38,6 +38,8 @@ static void canonical_text_is_stable(void)
         {"w8a8,scale=mse,range=full,act=static,obs=ema",
          "w8a8,scale=mse,range=full,act=static,obs=ema"},
         {"w4a8,store=f32,mode=kmeans", "w4a8"},
+        {"w8a8,smooth=0.50", "w8a8,smooth=0.5"},
+        {"w4a8,smooth=search,act=static", "w4a8,act=static,smooth=search"},
         {"w4a8,obs=entropy,asym,act=static", "w4a8,asym,act=static,obs=entropy"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -55,6 +57,8 @@ static quant_scheme draw_activations(draw *d)
     quant_scheme s;
     quant_scheme_parse(NULL, draw_int(d, 0, 1) ? "w8a8" : "w4a8", &s);
     s.activation.asymmetric = draw_int(d, 0, 1);
+    s.activation.smooth = draw_int(d, 0, 1) ? (double)draw_int(d, 0, 1000) / 1000
+                                            : QUANT_SMOOTH_SEARCH;
     if (draw_int(d, 0, 1)) {
         s.activation.kind = QUANT_ACTIVATION_STATIC;
         s.activation.rule = (quant_observer_rule)draw_int(d, 0, QUANT_OBSERVER_ENTROPY);
@@ -139,6 +143,10 @@ static const char *const bad[][2] = {
     {"w4a8,lut=f16", "does not take"},
     {"w8a8,obs=mse", "act=static only"},
     {"w8a8,act=float", "token"},
+    {"w8a8,smooth=0", "(0, 1]"},
+    {"w8a8,smooth=1.5", "(0, 1]"},
+    {"w8a8,smooth", "search"},
+    {"int8:channel,smooth=0.5", "does not take"},
     {"w8a8,act=static,obs=percentile", "percentile:P"},
     {"w8a8,act=static,obs=percentile:0", "percentile:P"},
     {"int8:channel,act=token", "does not take"},

@@ -92,6 +92,7 @@ typedef struct quant_compare_row {
     quant_output_parts parts;
     quant_output_estimate estimate;
     quant_activation_kind activations; /* of its scheme */
+    double smooth;               /* alpha in force; 0: none (or no inputs to take ranges from) */
     bool own_ranges;             /* static, and calibrated on the inputs that are measured */
 } quant_compare_row;
 

@@ -73,13 +73,31 @@ static quant_status recorded(quant_context *ctx, const quant_stats *stats, const
     return QUANT_OK;
 }
 
+/* The extremes of recorded channels, each divided by its factor. */
+static quant_status smoothed_grid(quant_context *ctx, const lab_ranges *from,
+                                  const quant_observer *o, quant_activation_grid *grid)
+{
+    float lowest = 0, highest = 0;
+    if (from->how->rule != QUANT_OBSERVER_MINMAX) {
+        return quant_fail(ctx, QUANT_EUNSUPPORTED, "smooth= with --stats: expected obs=minmax, all "
+                          "that is recorded of single channels, found another observer");
+    }
+    for (uint64_t j = 0; j < o->cols; j++) {
+        lowest = fminf(lowest, o->lowest[j] / from->smooth[j]);
+        highest = fmaxf(highest, o->highest[j] / from->smooth[j]);
+    }
+    *grid = quant_activation_grid_of(from->how->asymmetric, lowest, highest);
+    return QUANT_OK;
+}
+
 static quant_status static_grid(quant_context *ctx, const lab_ranges *from, const coded *c,
                                 quant_activation_grid *grid)
 {
     quant_observer *o = NULL;
     QUANT_TRY(recorded(ctx, from->stats, from->name, c->cols, &o));
-    quant_status s = o ? quant_observer_fit(ctx, o, 0, from->how, grid)
-                       : own_grid(ctx, from->how, c, grid);
+    quant_status s = !o             ? own_grid(ctx, from->how, c, grid)
+                     : from->smooth ? smoothed_grid(ctx, from, o, grid)
+                                    : quant_observer_fit(ctx, o, 0, from->how, grid);
     if (from->own) {
         *from->own = !o;
     }
@@ -113,29 +131,30 @@ static quant_status coded_new(quant_context *ctx, const lab_ranges *from,
         return QUANT_ENOMEM;
     }
     for (size_t i = 0; i < rows * cols; i++) {
-        c->x[i] = (float)inputs->x[i];
+        c->x[i] = (float)inputs->x[i] / (from->smooth ? from->smooth[i % cols] : 1);
     }
     return encode(ctx, from, c);
 }
 
-/* x_hat[rows][cols] = scale (code - zero), exact in double. */
-static void decode(const coded *c, double *x_hat)
+/* x_hat[rows][cols] = scale (code - zero), exact in double, times what x was divided by. */
+static void decode(const coded *c, const float *smooth, double *x_hat)
 {
     for (size_t i = 0; i < c->rows * c->cols; i++) {
         size_t r = i / c->cols;
-        x_hat[i] = (double)c->a.scale[r] * (c->a.code[i] - c->a.zero[r]);
+        double factor = smooth ? (double)smooth[i % c->cols] : 1;
+        x_hat[i] = (double)c->a.scale[r] * (c->a.code[i] - c->a.zero[r]) * factor;
     }
 }
 
-static quant_status decoded_inputs(quant_context *ctx, const coded *c, const lab_inputs *inputs,
-                                   lab_inputs *x_hat)
+static quant_status decoded_inputs(quant_context *ctx, const coded *c, const float *smooth,
+                                   const lab_inputs *inputs, lab_inputs *x_hat)
 {
     *x_hat = *inputs;
     x_hat->x = quant_alloc(ctx, c->rows * c->cols, sizeof *x_hat->x);
     if (!x_hat->x) {
         return QUANT_ENOMEM;
     }
-    decode(c, x_hat->x);
+    decode(c, smooth, x_hat->x);
     return QUANT_OK;
 }
 
@@ -145,7 +164,7 @@ quant_status lab_inputs_quantize(quant_context *ctx, const lab_ranges *from,
     coded c;
     quant_status s = coded_new(ctx, from, inputs, matrices, &c);
     if (s == QUANT_OK) {
-        s = decoded_inputs(ctx, &c, inputs, x_hat);
+        s = decoded_inputs(ctx, &c, from->smooth, inputs, x_hat);
     }
     coded_free(ctx, &c);
     return s;
@@ -274,9 +293,9 @@ quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const la
     lab_outputs stored = {0}, both = {0};
     uint64_t matrices = own->reference.view.matrices;
     const lab_ranges from = {&copy->scheme.activation, s->options->stats, t->info->name,
-                             &row->own_ranges};
+                             &row->own_ranges, copy->smooth};
     quant_status status = coded_new(s->ctx, &from, &own->inputs, matrices, &c);
-    status = status ? status : decoded_inputs(s->ctx, &c, &own->inputs, &x_hat);
+    status = status ? status : decoded_inputs(s->ctx, &c, from.smooth, &own->inputs, &x_hat);
     status = status ? status : stored_outputs(s, t, &own->reference, &x_hat, &stored);
     status = status ? status
                     : lab_outputs_new(s->ctx, &own->reference.view, &own->inputs, &both);

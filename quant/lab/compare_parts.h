@@ -71,6 +71,8 @@ typedef struct lab_copy {
     quant_scheme scheme;
     void *packed;
     size_t bytes;
+    float *smooth;           /* [smooth_cols]: packed holds w times these; NULL: w */
+    size_t smooth_cols;
     quant_bank *other;
     size_t index;
     bool wide;               /* other is F64 */
@@ -105,6 +107,7 @@ typedef struct lab_ranges {
     const quant_stats *stats; /* NULL: none */
     const char *name;         /* of the tensor */
     bool *own;                /* NULL, or set: static, and by these very inputs */
+    const float *smooth;      /* [cols]: what x is divided by before it is coded; NULL: nothing */
 } lab_ranges;
 quant_status lab_inputs_quantize(quant_context *ctx, const lab_ranges *from,
                                  const lab_inputs *inputs, uint64_t matrices, lab_inputs *x_hat);
@@ -136,7 +139,18 @@ struct lab_member {
 };
 
 bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape);
-void lab_copy_free(lab_study *s, lab_copy *copy); /* its packed buffer */
+void lab_copy_free(lab_study *s, lab_copy *copy); /* its packed buffer and factors */
+void lab_packed_free(lab_study *s, lab_copy *copy);
+/* packed of t->w under copy->scheme, as it is */
+quant_status lab_encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
+                             quant_compare_row *row);
+
+/* compare_smooth.c: s_j = x_most^alpha / w_most^(1 - alpha); 1 where either is 0. */
+void lab_smooth_factors(double alpha, const float *x_most, const float *w_most, size_t n,
+                        float *factor);
+/* packed and smooth of a copy by its scheme and the inputs in `own`, at least one; row->smooth. */
+quant_status lab_smooth_encode(lab_study *s, const lab_tensor *t, const lab_own *own,
+                               lab_copy *copy, quant_compare_row *row);
 
 /* compare_tensor.c: measure one tensor under every column; member NULL when it is in no triple. */
 quant_status lab_tensor_measure(lab_study *s, size_t tensor, lab_member *member);

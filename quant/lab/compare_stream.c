@@ -50,6 +50,9 @@ static quant_status measure_chunk(const lab_study *s, const lab_tensor *t, const
         QUANT_TRY(quant_decode_span(NULL, &c->scheme, &t->info->shape, c->packed, c->bytes,
                                     first + at, n, narrow));
     }
+    for (size_t i = 0; c->smooth && i < n; i++) {
+        narrow[i] /= c->smooth[(first + at + i) % c->smooth_cols];
+    }
     if (!c->wide && s->span.use_doubles) {
         widen(narrow, n, s->span.copy + at);
     }

@@ -33,7 +33,7 @@ bool lab_is_foldable(const quant_scheme *scheme, const quant_shape *shape)
     return axis != last || one_region;
 }
 
-void lab_copy_free(lab_study *s, lab_copy *copy)
+void lab_packed_free(lab_study *s, lab_copy *copy)
 {
     if (copy->packed) {
         quant_release(s->ctx, copy->packed, copy->bytes, 1);
@@ -41,7 +41,14 @@ void lab_copy_free(lab_study *s, lab_copy *copy)
     }
 }
 
-static quant_status encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
+void lab_copy_free(lab_study *s, lab_copy *copy)
+{
+    lab_packed_free(s, copy);
+    quant_release(s->ctx, copy->smooth, copy->smooth_cols, sizeof *copy->smooth);
+    copy->smooth = NULL;
+}
+
+quant_status lab_encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
                                 quant_compare_row *row)
 {
     quant_layout layout;
@@ -58,7 +65,7 @@ static quant_status encode_once(lab_study *s, const lab_tensor *t, lab_copy *cop
     quant_status status = quant_encode_with(s->ctx, &copy->scheme, &t->info->shape, t->w,
                                             copy->packed, layout.bytes, &options);
     if (status != QUANT_OK) {
-        lab_copy_free(s, copy);
+        lab_packed_free(s, copy);
     }
     return status;
 }
@@ -75,16 +82,31 @@ static quant_status end_cell(lab_study *s, quant_status status, lab_cell *cell)
 }
 
 /* Encode with the column's scheme, or end the cell. */
+/* By inputs where the scheme wants them and there are some. */
+static quant_status encode_by(lab_study *s, const lab_tensor *t, lab_own *own, lab_copy *copy,
+                              quant_compare_row *row)
+{
+    if (copy->scheme.activation.smooth != 0) {
+        QUANT_TRY(lab_own_prepare(s, t, copy->scheme.stack, own));
+        if (own->inputs.count > 0) {
+            return lab_smooth_encode(s, t, own, copy, row);
+        }
+    }
+    return lab_encode_once(s, t, copy, row);
+}
+
 static quant_status encode_copy(lab_study *s, const lab_tensor *t, const quant_scheme *scheme,
-                                lab_copy *copy, lab_cell *cell)
+                                lab_own *own, lab_copy *copy, lab_cell *cell)
 {
     copy->scheme = quant_scheme_for_shape(scheme, &t->info->shape);
-    quant_status status = encode_once(s, t, copy, &cell->row);
+    quant_status status = encode_by(s, t, own, copy, &cell->row);
     if (status == QUANT_ESCALE && quant_scheme_widen(&copy->scheme)) {
+        lab_copy_free(s, copy);
         cell->row.escalated = true;
-        status = encode_once(s, t, copy, &cell->row);
+        status = encode_by(s, t, own, copy, &cell->row);
     }
     if (status != QUANT_OK) {
+        lab_copy_free(s, copy);
         return end_cell(s, status, cell);
     }
     quant_scheme_print(&copy->scheme, cell->row.scheme_text);
@@ -153,7 +175,8 @@ static quant_status join_outputs(lab_study *s, const lab_tensor *t, const lab_co
     lab_inputs x_hat = *inputs;
     const lab_copy exact = {0};
     if (coded && inputs->count > 0) {
-        const lab_ranges from = {how, s->options->stats, t->info->name, NULL};
+        const lab_ranges from = {how, s->options->stats, t->info->name, NULL,
+                                 copy->smooth};
         QUANT_TRY(lab_inputs_quantize(s->ctx, &from, inputs, m->view.matrices, &x_hat));
     }
     quant_status status = lab_outputs_new(s->ctx, &m->view, &x_hat, joined);
@@ -210,8 +233,8 @@ static quant_status measure_column(lab_study *s, const lab_tensor *t, size_t col
     row_begin(s, t, column, cell);
     if (cell->fate == LAB_UNSEEN) {
         QUANT_TRY(s->other ? lab_against_copy(s, t, &copy, cell)
-                           : encode_copy(s, t, column_scheme(s, t->index, column, &rule), &copy,
-                                         cell));
+                           : encode_copy(s, t, column_scheme(s, t->index, column, &rule), own,
+                                         &copy, cell));
     }
     quant_status status = QUANT_OK;
     if (m) {

@@ -72,6 +72,7 @@ ROW(output_relative_error, REAL(quant_relative_error(&r->output.pooled)))
     FIELD(type, row##_activations_share, REAL(quant_output_shares_of(&r->parts).activations)) \
     FIELD(type, row##_cross_share, REAL(quant_output_shares_of(&r->parts).cross)) \
     FIELD(type, row##_saturated, REAL(share(r->parts.saturated, r->parts.inputs)))
+FIELD(quant_compare_row, row_smooth, REAL(r->smooth))
 PARTS(quant_compare_row, row)
 PARTS(quant_compare_summary, sum)
 
@@ -148,6 +149,7 @@ static const row_field row_fields[] = {
     {"output_activations_share", row_activations_share, NEEDS_PARTS},
     {"output_cross_share", row_cross_share, NEEDS_PARTS},
     {"input_saturated_share", row_saturated, NEEDS_PARTS},
+    {"smooth", row_smooth, NEEDS_PARTS},
 };
 
 static const sum_field sum_fields[] = {
