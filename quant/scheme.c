@@ -149,6 +149,10 @@ static quant_status check_whole(quant_context *ctx, const quant_scheme *s)
         s->activation.kind != QUANT_ACTIVATION_STATIC) {
         return quant_fail(ctx, QUANT_ESCHEME, "obs: applies to act=static only, found act=token");
     }
+    if (s->activation.smooth != 0 && s->activation.rule != QUANT_OBSERVER_MINMAX) {
+        return quant_fail(ctx, QUANT_ESCHEME, "smooth: extremes are all that is known of channels, "
+                          "expected obs=minmax");
+    }
     if (s->store != UNSAID && s->family == QUANT_FAMILY_CODEBOOK && !quant_scheme_has_scales(s)) {
         return quant_fail(ctx, QUANT_ESCHEME, "store: a codebook has scales only with lut=int8 "
                           "or pcs");

@@ -141,6 +141,67 @@ static void statistics_of_another_model_are_refused(void)
     end(&r);
 }
 
+/* Largest |w| of column j over roles that multiply one input. */
+static double most_weight(const rig *r, const quant_role *roles, uint64_t layer, size_t j)
+{
+    double most = 0;
+    for (int i = 0; i < 4; i++) {
+        size_t index;
+        const quant_tensor *t = quant_model_tensor(r->model, roles[i], layer, &index);
+        size_t cols = t ? (size_t)t->shape.dim[t->shape.rank - 1] : 0, n = t ? t->elements : 0;
+        float *w = malloc(n * sizeof *w + 1);
+        if (t) {
+            CHECK_OK(NULL, quant_bank_read_f32(NULL, quant_model_bank(r->model), index, 0, n, w));
+        }
+        for (size_t k = j; k < n; k += cols) {
+            most = fmax(most, fabs((double)w[k]));
+        }
+        free(w);
+    }
+    return most;
+}
+
+static void smoothing_is_its_formula(void)
+{
+    static const quant_role roles[2][4] = {
+        {QUANT_ROLE_Q, QUANT_ROLE_K, QUANT_ROLE_V, QUANT_ROLE_V},
+        {QUANT_ROLE_GATE, QUANT_ROLE_UP, QUANT_ROLE_EXPERT_GATE, QUANT_ROLE_EXPERT_UP}};
+    for (int moe = 0; moe < 2; moe++) {
+        rig r;
+        quant_grids *grids = NULL;
+        quant_activation how = {.kind = QUANT_ACTIVATION_STATIC, .percentile = 100, .smooth = 0.6};
+        begin(&r, 6 + (uint64_t)moe, moe);
+        uint64_t last = quant_model_sizes_of(r.model)->layers - 1;
+        CHECK_OK(r.ctx, quant_grids_of_stats(r.ctx, r.model, r.stats, &grids));
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_Q, 0, &how));
+        CHECK_OK(r.ctx, quant_grids_smooth(r.ctx, grids, &how));
+        for (int g = 0; g < 2; g++) {
+            quant_stats_row row;
+            const float *s = quant_grids_smooth_of(grids, roles[g][0], last, &how);
+            quant_stats_at(r.stats, g ? QUANT_SITE_FFN_INPUT : QUANT_SITE_ATTENTION_INPUT, last, 0,
+                           &row);
+            double range = 0;
+            for (size_t j = 0; s && j < row.cols; j++) {
+                double x = fmax(-(double)row.observer->lowest[j], (double)row.observer->highest[j]);
+                double want = pow(x, 0.6) / pow(most_weight(&r, roles[g], last, j), 0.4);
+                CU_ASSERT(fabs((double)s[j] / want - 1) < 1e-6);
+                range = fmax(range, x / want);
+            }
+            quant_activation_grid grid;
+            CU_ASSERT_TRUE(quant_grids_of(grids, g ? QUANT_STAGE_FFN_INPUT
+                                                   : QUANT_STAGE_ATTENTION_INPUT, last, 0, &how,
+                                          &grid));
+            CU_ASSERT(fabs((double)grid.scale * 127 / range - 1) < 1e-5);
+        }
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_O, last, &how));
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_DOWN, last, &how));
+        how.smooth = QUANT_SMOOTH_SEARCH;
+        CU_ASSERT_EQUAL(quant_grids_smooth(r.ctx, grids, &how), QUANT_EUNSUPPORTED);
+        quant_grids_free(r.ctx, grids);
+        end(&r);
+    }
+}
+
 /* compare takes the recorded range, pooled over the experts of a stack. */
 static void compare_uses_what_was_recorded(void)
 {
@@ -168,4 +229,5 @@ TEST_SUITE(grids,
            {"kept grids are those of the observers", kept_grids_are_those_of_the_observers},
            {"observers are asked once", observers_are_asked_once},
            {"statistics of another model are refused", statistics_of_another_model_are_refused},
+           {"smoothing is its formula", smoothing_is_its_formula},
            {"compare uses what was recorded", compare_uses_what_was_recorded})

@@ -37,7 +37,6 @@ static void canonical_text_is_stable(void)
          "w8a8,stack=1,asym,act=static,obs=percentile:99.9"},
         {"w8a8,scale=mse,range=full,act=static,obs=ema",
          "w8a8,scale=mse,range=full,act=static,obs=ema"},
-        {"w4a8,store=f32,mode=kmeans", "w4a8"},
         {"w8a8,smooth=0.50", "w8a8,smooth=0.5"},
         {"w4a8,smooth=search,act=static", "w4a8,act=static,smooth=search"},
         {"w4a8,obs=entropy,asym,act=static", "w4a8,asym,act=static,obs=entropy"},
@@ -63,6 +62,7 @@ static quant_scheme draw_activations(draw *d)
         s.activation.kind = QUANT_ACTIVATION_STATIC;
         s.activation.rule = (quant_observer_rule)draw_int(d, 0, QUANT_OBSERVER_ENTROPY);
     }
+    s.activation.smooth = s.activation.rule == QUANT_OBSERVER_MINMAX ? s.activation.smooth : 0;
     if (s.activation.rule == QUANT_OBSERVER_PERCENTILE) {
         s.activation.percentile = (double)draw_int(d, 1, 1000000000) / 1e7;
     }
@@ -144,6 +144,7 @@ static const char *const bad[][2] = {
     {"w8a8,obs=mse", "act=static only"},
     {"w8a8,act=float", "token"},
     {"w8a8,smooth=0", "(0, 1]"},
+    {"w8a8,smooth=0.5,act=static,obs=mse", "minmax"},
     {"w8a8,smooth=1.5", "(0, 1]"},
     {"w8a8,smooth", "search"},
     {"int8:channel,smooth=0.5", "does not take"},

@@ -58,6 +58,11 @@ typedef struct cli_static {
 } cli_static;
 quant_status cli_read_static(quant_context *ctx, const cli_args *args, const quant_model *model,
                              cli_static *fixed);
+/* Factors that the schemes of a list want, or (recipe not NULL) those of a bank's tensors. */
+quant_status cli_smooth_static(quant_context *ctx, const cli_static *fixed,
+                               const quant_scheme *schemes, size_t count);
+quant_status cli_smooth_recipe(quant_context *ctx, const cli_static *fixed, const quant_bank *bank,
+                               const quant_recipe *recipe);
 void cli_free_static(quant_context *ctx, cli_static *fixed);
 /* The same statistics, of a bank that need not be a model's. */
 quant_status cli_read_stats(quant_context *ctx, const cli_args *args, quant_stats **stats);

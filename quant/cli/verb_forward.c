@@ -57,6 +57,7 @@ static quant_forward_variant variant_of(job *j)
 {
     quant_forward_variant v = {.scheme = j->recipe ? pick : NULL, .user = j,
                                .grid = j->fixed.grids ? quant_grids_of : NULL,
+                               .smooth = j->fixed.grids ? quant_grids_smooth_of : NULL,
                                .grid_user = j->fixed.grids};
     return v;
 }
@@ -133,6 +134,7 @@ static quant_status forward(job *j)
     QUANT_TRY(quant_model_open(j->ctx, j->args->operand[0], &j->model));
     QUANT_TRY(cli_read_tokens(j->ctx, j->args, &j->tokens));
     QUANT_TRY(cli_read_static(j->ctx, j->args, j->model, &j->fixed));
+    QUANT_TRY(cli_smooth_recipe(j->ctx, &j->fixed, quant_model_bank(j->model), j->recipe));
     QUANT_TRY(decode(j));
     return write_all(j);
 }

@@ -46,6 +46,9 @@ static quant_status run(job *j)
     QUANT_TRY(check_selection(j));
     QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
     QUANT_TRY(cli_read_static(j->ctx, args, j->model, &j->fixed));
+    QUANT_TRY(cli_smooth_recipe(j->ctx, &j->fixed, quant_model_bank(j->model), j->columns.recipe));
+    QUANT_TRY(cli_smooth_static(j->ctx, &j->fixed, j->columns.schemes,
+                                j->columns.count));
     static const quant_compute types[] = {[CLI_F32] = QUANT_COMPUTE_F32,
                                           [CLI_F16] = QUANT_COMPUTE_F16,
                                           [CLI_BF16] = QUANT_COMPUTE_BF16};
@@ -54,6 +57,7 @@ static quant_status run(job *j)
         .recipe = j->columns.recipe, .user = j,
         .progress = quant_progress_step, .progress_user = &j->progress,
         .grid = j->fixed.grids ? quant_grids_of : NULL, .grid_user = j->fixed.grids,
+        .smooth = j->fixed.grids ? quant_grids_smooth_of : NULL,
         .select = args->text[OPT_TENSORS] ? is_selected : NULL,
         .jacobians = args->text[OPT_JACOBIANS] != NULL,
         .whiteness = args->text[OPT_WHITENESS] != NULL,

@@ -73,21 +73,15 @@ static quant_status recorded(quant_context *ctx, const quant_stats *stats, const
     return QUANT_OK;
 }
 
-/* The extremes of recorded channels, each divided by its factor. */
-static quant_status smoothed_grid(quant_context *ctx, const lab_ranges *from,
-                                  const quant_observer *o, quant_activation_grid *grid)
+quant_activation_grid lab_smoothed_grid(const quant_observer *o, bool asymmetric,
+                                        const float *smooth)
 {
     float lowest = 0, highest = 0;
-    if (from->how->rule != QUANT_OBSERVER_MINMAX) {
-        return quant_fail(ctx, QUANT_EUNSUPPORTED, "smooth= with --stats: expected obs=minmax, all "
-                          "that is recorded of single channels, found another observer");
-    }
     for (uint64_t j = 0; j < o->cols; j++) {
-        lowest = fminf(lowest, o->lowest[j] / from->smooth[j]);
-        highest = fmaxf(highest, o->highest[j] / from->smooth[j]);
+        lowest = fminf(lowest, o->lowest[j] / smooth[j]);
+        highest = fmaxf(highest, o->highest[j] / smooth[j]);
     }
-    *grid = quant_activation_grid_of(from->how->asymmetric, lowest, highest);
-    return QUANT_OK;
+    return quant_activation_grid_of(asymmetric, lowest, highest);
 }
 
 static quant_status static_grid(quant_context *ctx, const lab_ranges *from, const coded *c,
@@ -95,9 +89,12 @@ static quant_status static_grid(quant_context *ctx, const lab_ranges *from, cons
 {
     quant_observer *o = NULL;
     QUANT_TRY(recorded(ctx, from->stats, from->name, c->cols, &o));
-    quant_status s = !o             ? own_grid(ctx, from->how, c, grid)
-                     : from->smooth ? smoothed_grid(ctx, from, o, grid)
-                                    : quant_observer_fit(ctx, o, 0, from->how, grid);
+    quant_status s = QUANT_OK;
+    if (o && from->smooth) {
+        *grid = lab_smoothed_grid(o, from->how->asymmetric, from->smooth);
+    } else {
+        s = o ? quant_observer_fit(ctx, o, 0, from->how, grid) : own_grid(ctx, from->how, c, grid);
+    }
     if (from->own) {
         *from->own = !o;
     }

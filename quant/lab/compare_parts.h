@@ -148,6 +148,9 @@ quant_status lab_encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
 /* compare_smooth.c: s_j = x_most^alpha / w_most^(1 - alpha); 1 where either is 0. */
 void lab_smooth_factors(double alpha, const float *x_most, const float *w_most, size_t n,
                         float *factor);
+/* The grid of the extremes of channels, each divided by its factor. */
+quant_activation_grid lab_smoothed_grid(const quant_observer *o, bool asymmetric,
+                                        const float *smooth);
 /* packed and smooth of a copy by its scheme and the inputs in `own`, at least one; row->smooth. */
 quant_status lab_smooth_encode(lab_study *s, const lab_tensor *t, const lab_own *own,
                                lab_copy *copy, quant_compare_row *row);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "quant/internal.h"
+#include "quant/lab/compare_parts.h"
+#include "quant/lab/smoothing.h"
 
 typedef enum fate { UNASKED, FITTED, UNSEEN } fate;
 
@@ -21,6 +23,8 @@ struct quant_grids {
     size_t rules;   /* in use */
     quant_activation rule[QUANT_GRIDS_RULES];
     entry *entries; /* [QUANT_GRIDS_RULES][inputs] */
+    const quant_model *model;
+    lab_smoothing *smoothing; /* a list, one for each alpha */
 };
 
 static const quant_stage stages[] = {QUANT_STAGE_ATTENTION_INPUT, QUANT_STAGE_MIX,
@@ -39,7 +43,7 @@ quant_status quant_grids_new(quant_context *ctx, const quant_model *model, quant
     if (!g) {
         return QUANT_ENOMEM;
     }
-    *g = (quant_grids){.of = of, .user = user, .layers = z->layers,
+    *g = (quant_grids){.of = of, .user = user, .model = model, .layers = z->layers,
                        .experts = z->experts > 0 ? z->experts : 1};
     g->inputs = STAGES * (size_t)g->layers * (size_t)g->experts;
     g->entries = quant_alloc(ctx, QUANT_GRIDS_RULES * g->inputs, sizeof *g->entries);
@@ -74,14 +78,43 @@ quant_status quant_grids_of_stats(quant_context *ctx, const quant_model *model,
 void quant_grids_free(quant_context *ctx, quant_grids *g)
 {
     if (g) {
+        lab_smoothing_free(ctx, g->smoothing);
         quant_release(ctx, g->entries, QUANT_GRIDS_RULES * g->inputs, sizeof *g->entries);
         quant_release(ctx, g, 1, sizeof *g);
     }
 }
 
+quant_status quant_grids_smooth(quant_context *ctx, quant_grids *g, const quant_activation *how)
+{
+    return how->smooth == 0 || lab_smoothing_find(g->smoothing, how->smooth, 0, 0)
+               ? QUANT_OK
+               : lab_smoothing_add(ctx, g->model, g->of, g->user, how->smooth, &g->smoothing);
+}
+
+const float *quant_grids_smooth_of(void *grids, quant_role role, uint64_t layer,
+                                   const quant_activation *how)
+{
+    const quant_grids *g = grids;
+    int group = lab_smoothing_group(role);
+    return group < 0 ? NULL : lab_smoothing_find(g->smoothing, how->smooth, layer, group);
+}
+
+/* Factors of what a stage shows. */
+static const float *factors_of(const quant_grids *g, quant_stage stage, uint64_t layer,
+                               const quant_activation *how)
+{
+    int group = stage == QUANT_STAGE_ATTENTION_INPUT                                     ? 0
+                : stage == QUANT_STAGE_FFN_INPUT || stage == QUANT_STAGE_EXPERT_INPUT ? 1
+                                                                                         : -1;
+    return group < 0 || how->smooth == 0
+               ? NULL
+               : lab_smoothing_find(g->smoothing, how->smooth, layer, group);
+}
+
 static bool same_rule(const quant_activation *a, const quant_activation *b)
 {
-    return a->rule == b->rule && a->asymmetric == b->asymmetric && a->percentile == b->percentile;
+    return a->smooth == b->smooth && a->rule == b->rule && a->asymmetric == b->asymmetric &&
+           a->percentile == b->percentile;
 }
 
 /* Where an input is kept under a rule; NULL: no room for a further rule. */
@@ -117,7 +150,13 @@ bool quant_grids_of(void *grids, quant_stage stage, uint64_t layer, size_t exper
     e = e ? e : &fresh;
     if (e->fate == UNASKED) {
         const quant_observer *o = g->of(g->user, stage, layer, expert);
-        bool seen = o && o->rows > 0 && quant_observer_fit(NULL, o, 0, how, &e->grid) == QUANT_OK;
+        const float *factors = factors_of(g, stage, layer, how);
+        bool seen = o && o->rows > 0;
+        if (seen && factors) {
+            e->grid = lab_smoothed_grid(o, how->asymmetric, factors);
+        } else {
+            seen = seen && quant_observer_fit(NULL, o, 0, how, &e->grid) == QUANT_OK;
+        }
         e->fate = seen ? FITTED : UNSEEN;
     }
     *grid = e->grid;

@@ -21,9 +21,19 @@ typedef const quant_observer *quant_observer_fn(void *user, quant_stage stage, u
 
 typedef struct quant_grids quant_grids;
 
-/* user is handed to `of`; both must outlive the result. */
+/* user is handed to `of`; both, and the model, must outlive the result. */
 quant_status quant_grids_new(quant_context *ctx, const quant_model *model, quant_observer_fn *of,
                              void *user, quant_grids **grids);
+/* Factors of SmoothQuant for `how`, kept for quant_grids_smooth_of: the extremes of channels that
+ * the observers saw against the largest weights of all matrices that multiply the input, router
+ * excepted. Nothing is done when how->smooth is 0. QUANT_EUNSUPPORTED: smooth=search, which wants
+ * inputs to try (quant compare). Reads those weights. */
+quant_status quant_grids_smooth(quant_context *ctx, quant_grids *grids,
+                                const quant_activation *how);
+/* A quant_smooth_fn; grids is its user. NULL for o and down, and where nothing was seen. */
+const float *quant_grids_smooth_of(void *grids, quant_role role, uint64_t layer,
+                                   const quant_activation *how);
+
 /* From statistics of calibration, which must be of this model: QUANT_ECHECKSUM, as
  * quant_stats_match. Inputs that were never reached (an expert) have no grid. */
 quant_status quant_grids_of_stats(quant_context *ctx, const quant_model *model,

@@ -159,7 +159,8 @@ static quant_status run_batch(const study *s, const quant_isolate_row *rows, siz
     for (size_t i = 0; i < count; i++) {
         pick[i] = (unit_pick){s, rows[i].unit, in->pick};
         v[i + 1] = (quant_forward_variant){.scheme = pick_unit, .user = &pick[i],
-                                           .grid = in->pick.grid, .grid_user = in->pick.grid_user,
+                                           .grid = in->pick.grid, .smooth = in->pick.smooth,
+                                           .grid_user = in->pick.grid_user,
                                            .logits = got + (i + 1) * some * vocab};
     }
     lab_isolate mine = *in;

@@ -22,7 +22,8 @@ typedef struct work {
 static lab_pick pick_of(const work *w, const quant_propagate_column *c)
 {
     const quant_propagate_options *o = w->options;
-    return (lab_pick){&c->scheme, o->recipe, o->select, o->user, o->grid, o->grid_user};
+    return (lab_pick){&c->scheme, o->recipe, o->select, o->user, o->grid, o->smooth,
+                      o->grid_user};
 }
 
 static bool is_rounded(const work *w)
@@ -199,6 +200,7 @@ static quant_status run_values(const work *w, lab_recorder *r, const quant_token
     v[r->values - 1] = (quant_forward_variant){.follows = true, .leader = LAB_BOTH};
     for (size_t i = 0; i < r->values; i++) {
         v[i].grid = pick->grid;
+        v[i].smooth = pick->smooth;
         v[i].grid_user = pick->grid_user;
     }
     const quant_forward_options o = {.compute = w->options->compute,

@@ -279,6 +279,7 @@ typedef struct quant_propagate_options {
     bool whiteness;                /* test the weights' error */
     bool jacobians;                /* of every layer at the clean stream */
     quant_grid_fn *grid;           /* of static activations, see quant_forward_variant */
+    quant_smooth_fn *smooth;
     void *grid_user;
     quant_progress_fn *progress;   /* NULL: none; done and total count layers of sequences */
     void *progress_user;

@@ -91,6 +91,7 @@ typedef struct lab_pick {
     bool (*select)(void *user, const quant_tensor *t); /* NULL: all */
     void *user;
     quant_grid_fn *grid;        /* of static activations */
+    quant_smooth_fn *smooth;
     void *grid_user;
 } lab_pick;
 /* The scheme, when the tensor is selected, has values to encode and fits. */

@@ -56,7 +56,8 @@ quant_status lab_sides_run(const lab_sides *in)
     film f = {in, NULL, in->tokens->n * in->tokens->s,
               (size_t)quant_model_sizes_of(in->model)->width};
     const quant_forward_variant whole = {.scheme = lab_pick_scheme, .user = in->pick,
-                                         .grid = in->pick->grid, .grid_user = in->pick->grid_user,
+                                         .grid = in->pick->grid, .smooth = in->pick->smooth,
+                                         .grid_user = in->pick->grid_user,
                                          .follows = true, .leader = CLEAN};
     quant_forward_variant v[VALUES] = {[WEIGHTS] = whole, [ACTIVATIONS] = whole, [BOTH] = whole};
     v[WEIGHTS].float_activations = true;

@@ -94,6 +94,13 @@ typedef quant_status quant_stage_visitor(void *user, const quant_stage_view *vie
 typedef bool quant_grid_fn(void *user, quant_stage stage, uint64_t layer, size_t expert,
                            const quant_activation *how, quant_activation_grid *grid);
 
+/* SmoothQuant: factors[cols] of the input channels of a role's matrices in a layer, by how->smooth.
+ * Inputs are divided by them and columns of weights multiplied, before either is quantized. NULL:
+ * none, as for o and down, whose inputs come out of no norm that could take them in. Matrices that
+ * multiply the same input have the same factors. */
+typedef const float *quant_smooth_fn(void *user, quant_role role, uint64_t layer,
+                                     const quant_activation *how);
+
 typedef struct quant_forward_variant {
     /* Scheme of a tensor with two axes or more, NULL: as stored. A scheme whose scales overflow is
      * widened (quant_scheme_widen), one that does not fit the shape fails the run. scheme = NULL:
@@ -108,7 +115,8 @@ typedef struct quant_forward_variant {
      * softmax and the products of attention are float. An input that is NaN or infinite is refused
      * (QUANT_ENONFINITE) with layer, stage, sequence and position. */
     quant_grid_fn *grid;    /* NULL: a static scheme is QUANT_EINVAL */
-    void *grid_user;
+    quant_smooth_fn *smooth; /* NULL: a scheme with smooth= is QUANT_EINVAL */
+    void *grid_user;         /* of both */
     bool float_activations; /* weights only: f(W', x) */
     bool float_weights;     /* activations only: f(W, x') */
     /* Every layer, and the final norm with the head, begins with the residual stream of variant

@@ -51,7 +51,8 @@ quant_status quant_forward_greedy(quant_context *ctx, quant_model *model,
         return quant_fail(ctx, QUANT_EOVERFLOW, "decode: %zu steps do not fit", steps);
     }
     quant_forward_variant v = {.scheme = variant->scheme, .user = variant->user,
-                               .grid = variant->grid, .grid_user = variant->grid_user,
+                               .grid = variant->grid, .smooth = variant->smooth,
+                               .grid_user = variant->grid_user,
                                .float_activations = variant->float_activations,
                                .float_weights = variant->float_weights};
     quant_forward_options o = {.compute = options ? options->compute : QUANT_COMPUTE_F32,

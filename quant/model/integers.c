@@ -86,10 +86,23 @@ static quant_status blame(const model_pass *p, const model_input *in)
                       i % in->cols, (double)in->x[i]);
 }
 
-static quant_status encode(const model_pass *p, const quant_activation *how, const model_input *in,
+/* x / s; the caller releases it as rows * cols floats. */
+static float *smoothed(const model_pass *p, const float *s, const model_input *in)
+{
+    size_t n = in->rows * in->cols;
+    float *x = quant_alloc(p->ctx, n, sizeof *x);
+    for (size_t i = 0; x && i < n; i++) {
+        x[i] = in->x[i] / s[i % in->cols];
+    }
+    return x;
+}
+
+static quant_status encode(const model_pass *p, const model_part *part, const model_input *in,
                            quant_activation_codes *a)
 {
     const quant_forward_variant *v = &p->variants[p->variant];
+    const quant_activation *how = &part->activation;
+    const float *s = part->smooth;
     bool fixed = how->kind == QUANT_ACTIVATION_STATIC;
     quant_activation_grid grid;
     if (fixed && !v->grid) {
@@ -97,9 +110,14 @@ static quant_status encode(const model_pass *p, const quant_activation *how, con
                           "(--stats), found none");
     }
     fixed = fixed && v->grid(v->grid_user, in->stage, p->layer, in->expert, how, &grid);
-    quant_status s = quant_activation_encode(p->ctx, how, fixed ? &grid : NULL, in->x, in->rows,
-                                             in->cols, a);
-    return s == QUANT_ENONFINITE ? blame(p, in) : s;
+    float *x = s ? smoothed(p, s, in) : NULL;
+    if (s && !x) {
+        return QUANT_ENOMEM;
+    }
+    quant_status status = quant_activation_encode(p->ctx, how, fixed ? &grid : NULL, s ? x : in->x,
+                                                  in->rows, in->cols, a);
+    quant_release(p->ctx, x, in->rows * in->cols, sizeof *x);
+    return status == QUANT_ENONFINITE ? blame(p, in) : status;
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -114,7 +132,7 @@ static quant_status with_integers(const model_pass *p, const model_integers *w,
                              &scales, y);
 }
 
-static quant_status with_floats(const model_pass *p, const model_product *product,
+static quant_status with_floats(const model_pass *p, const float *s, const model_product *product,
                                 const model_input *in, const quant_activation_codes *a)
 {
     float *x_hat = quant_alloc(p->ctx, in->rows * in->cols, sizeof *x_hat);
@@ -123,6 +141,9 @@ static quant_status with_floats(const model_pass *p, const model_product *produc
     }
     model_product decoded = *product;
     quant_activation_decode(a, in->rows, in->cols, x_hat);
+    for (size_t i = 0; s && i < in->rows * in->cols; i++) {
+        x_hat[i] *= s[i % in->cols];
+    }
     decoded.x = x_hat;
     model_gemm(&decoded, p->ops.threads);
     quant_release(p->ctx, x_hat, in->rows * in->cols, sizeof *x_hat);
@@ -137,19 +158,18 @@ quant_status model_project(const model_pass *p, quant_role role, const model_inp
     size_t out = (size_t)t->shape.dim[t->shape.rank - 2];
     const model_product product = {in->x, p->w[role] + in->expert * out * in->cols, y, in->rows,
                                    in->cols, out};
-    const quant_activation *how = &part->activation;
-    if (how->kind == QUANT_ACTIVATION_FLOAT) {
+    if (part->activation.kind == QUANT_ACTIVATION_FLOAT) {
         model_multiply(p, &product);
         return QUANT_OK;
     }
     quant_activation_codes a = {NULL, NULL, NULL, 0};
     quant_status s = codes_new(p->ctx, in, &a);
     if (s == QUANT_OK) {
-        s = encode(p, how, in, &a);
+        s = encode(p, part, in, &a);
     }
     if (s == QUANT_OK) {
         s = part->integers.packed ? with_integers(p, &part->integers, in, &a, y)
-                                  : with_floats(p, &product, in, &a);
+                                  : with_floats(p, part->smooth, &product, in, &a);
     }
     if (s == QUANT_OK) {
         model_round_rows(&p->ops, y, in->rows, out);

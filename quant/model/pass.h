@@ -23,6 +23,7 @@ typedef struct model_buffer {
 /* How a tensor multiplies. */
 typedef struct model_part {
     quant_activation activation; /* of its inputs; kind FLOAT: as they are */
+    const float *smooth;         /* factors of its inputs; NULL: none */
     model_integers integers;     /* packed NULL: multiplies with floats */
 } model_part;
 

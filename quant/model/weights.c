@@ -116,6 +116,7 @@ static void reset_parts(model_pass *p, quant_role role)
 {
     for (size_t k = 0; k < quant_model_parts(p->model, role); k++) {
         p->part[role][k].activation.kind = QUANT_ACTIVATION_FLOAT;
+        p->part[role][k].smooth = NULL;
         model_integers_free(p->ctx, &p->part[role][k].integers);
     }
 }
@@ -130,6 +131,27 @@ void model_parts_free(model_pass *p)
                       sizeof **p->part);
         p->part[r] = NULL;
     }
+}
+
+/* How a part multiplies: activations and factors. */
+static quant_status choose_part(model_pass *p, quant_role role, uint64_t layer,
+                                const quant_scheme *chosen, model_part *part)
+{
+    const quant_forward_variant *v = &p->variants[p->variant];
+    if (!chosen || !takes_integers(role)) {
+        return QUANT_OK;
+    }
+    if (!v->float_activations) {
+        part->activation = chosen->activation;
+    }
+    if (chosen->activation.smooth != 0 && !v->smooth) {
+        return quant_fail(p->ctx, QUANT_EINVAL, "smooth=: expected calibrated ranges of the "
+                          "channels (--stats), found none");
+    }
+    part->smooth = chosen->activation.smooth != 0
+                       ? v->smooth(v->grid_user, role, layer, &chosen->activation)
+                       : NULL;
+    return QUANT_OK;
 }
 
 /* One tensor w as its scheme (NULL: none) has it. */
@@ -152,6 +174,23 @@ static quant_status encode(model_pass *p, model_part *part, const quant_tensor *
     return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(p->ctx, s, t->name);
 }
 
+/* W diag(s) is what is encoded; the decoded copy is divided by s again. */
+static quant_status encode_smoothed(model_pass *p, model_part *part, const quant_tensor *t,
+                                    const quant_scheme *chosen, const float *w, float *out)
+{
+    size_t n = (size_t)t->elements, cols = (size_t)t->shape.dim[t->shape.rank - 1];
+    float *scaled = quant_alloc(p->ctx, n, sizeof *scaled);
+    for (size_t i = 0; scaled && i < n; i++) {
+        scaled[i] = w[i] * part->smooth[i % cols];
+    }
+    quant_status status = scaled ? encode(p, part, t, chosen, scaled, out) : QUANT_ENOMEM;
+    for (size_t i = 0; i < n && status == QUANT_OK; i++) {
+        out[i] /= part->smooth[i % cols];
+    }
+    quant_release(p->ctx, scaled, n, sizeof *scaled);
+    return status;
+}
+
 quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer)
 {
     const quant_forward_variant *v = &p->variants[p->variant];
@@ -162,9 +201,7 @@ quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer
     for (size_t k = 0; (t = quant_model_part(p->model, role, layer, k, NULL)) != NULL; k++) {
         const quant_scheme *chosen = scheme_of(v, t);
         any = any || chosen;
-        if (chosen && takes_integers(role) && !v->float_activations) {
-            p->part[role][k].activation = chosen->activation;
-        }
+        QUANT_TRY(choose_part(p, role, layer, chosen, &p->part[role][k]));
     }
     if (!any || v->float_weights) {
         return QUANT_OK;
@@ -173,8 +210,10 @@ quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer
     p->w[role] = p->changed[role].at;
     for (size_t k = 0; (t = quant_model_part(p->model, role, layer, k, NULL)) != NULL; k++) {
         size_t at = k * (size_t)t->elements;
-        QUANT_TRY(encode(p, &p->part[role][k], t, scheme_of(v, t), p->stored[role].at + at,
-                         p->changed[role].at + at));
+        model_part *part = &p->part[role][k];
+        QUANT_TRY((part->smooth ? encode_smoothed : encode)(p, part, t, scheme_of(v, t),
+                                                            p->stored[role].at + at,
+                                                            p->changed[role].at + at));
     }
     return QUANT_OK;
 }
