@@ -301,7 +301,9 @@ static void drop_unused(const quant_vectors *v, room *z, quant_vector_table *t)
 
 static void try_candidates(const quant_scheme *s, const quant_vectors *v, room *z)
 {
-    z->trial->dim = z->best->dim = z->product->dim = v->dim;
+    memset(z->trial, 0, sizeof *z->trial);
+    z->trial->dim = v->dim;
+    *z->best = *z->product = *z->trial;
     z->best->error = INFINITY;
     if (square_of_scalar(s, v, z)) {
         quant_vector_sort(z->trial);

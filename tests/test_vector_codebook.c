@@ -219,6 +219,45 @@ static void golden_codes(void)
     free(p);
 }
 
+static void *dirty_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    void *memory = malloc(bytes);
+    return memory ? memset(memory, 0xa5, bytes) : NULL;
+}
+
+static void dirty_release(void *user, void *memory, size_t bytes)
+{
+    (void)user, (void)bytes;
+    free(memory);
+}
+
+/* What the memory held before is in no byte and no count. */
+static void dirty_memory_does_not_matter(void)
+{
+    static const char *const texts[] = {"lut3:group=2,dim=2", "lut4:tensor,dim=4,pcs",
+                                        "lut4:group=3,dim=2,lut=int8"};
+    quant_allocator a = {dirty_alloc, dirty_release, NULL};
+    quant_context *ctx = quant_context_new(&a);
+    float w[8 * 30];
+    quant_shape shape = {2, {8, 30}};
+    draw d = draw_begin("vector dirty", 0);
+    draw_weights(&d, w, 8, 30);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        quant_scheme s;
+        quant_layout l;
+        quant_encode_info clean, dirty;
+        CHECK_OK(NULL, quant_scheme_parse(NULL, texts[i], &s));
+        uint8_t *p = encode_new(NULL, &s, &shape, w, &l, &clean);
+        uint8_t *q = encode_new(ctx, &s, &shape, w, &l, &dirty);
+        CU_ASSERT(p && q && memcmp(p, q, l.bytes) == 0);
+        CU_ASSERT_EQUAL(dirty.raised_scales, 0);
+        CU_ASSERT_EQUAL(clean.zero_codes, dirty.zero_codes);
+        free(p), free(q);
+    }
+    quant_context_free(ctx);
+}
+
 /* Where vectors win: neighbours that go together. And the gain of packing alone, for independent
  * Gaussian weights. */
 static void vectors_pay(void)
@@ -279,5 +318,6 @@ TEST_SUITE(vector_codebook,
            {"never worse than the product of optima", never_worse_than_the_product_of_optima},
            {"tables are canonical", tables_are_canonical},
            {"golden codes", golden_codes},
+           {"dirty memory does not matter", dirty_memory_does_not_matter},
            {"vectors pay", vectors_pay},
            {"importance is weighed", importance_is_weighed})
