@@ -83,8 +83,9 @@ quant_status quant_encode_layout(quant_context *ctx, const quant_scheme *scheme,
  * table for 2^32 - 1 weights or more), QUANT_ENOMEM. packed is unspecified after a failure.
  *
  * Scratch of a linear scheme with axis 0: none beyond a few bytes a thread and, with asym, one byte
- * a region; with another axis the largest region, gathered, a thread. Of a codebook: about 104
- * bytes for each weight of the largest group (pcs: 116, dim=: 136), a thread. */
+ * a region; with another axis the largest region, gathered, a thread. Of a codebook: about 120
+ * bytes for each weight of the largest group (pcs: 132, dim=: 136), a thread, of which less than
+ * half are touched unless most partitions tie. */
 quant_status quant_encode(quant_context *ctx, const quant_scheme *scheme, const quant_shape *shape,
                           const float *w, void *packed, size_t capacity, quant_encode_info *info);
 

@@ -32,8 +32,7 @@ void quant_kmeans1d_divide(quant_kmeans1d_scratch *t, size_t stride, void *work)
     t->sums.w = (quant_dd_array){d, d + stride};
     t->sums.s = (quant_dd_array){d + 2 * stride, d + 3 * stride};
     t->sums.q = (quant_dd_array){d + 4 * stride, d + 5 * stride};
-    t->mirror[0] = d + 6 * stride;
-    t->mirror[1] = d + 7 * stride;
+    t->f = (quant_dd_array){d + 6 * stride, d + 7 * stride};
     t->behind = d + 8 * stride;
     t->path = (quant_kmeans1d_path){.n = stride - 1, .w = d, .s = d + 2 * stride,
                                     .g = d + 9 * stride, .from = u};
@@ -127,19 +126,14 @@ static int search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *
     return 0;
 }
 
-/* Running sums from node n back to node 0: the same costs, read backwards. */
-static quant_kmeans1d_path mirrored(const quant_kmeans1d_scratch *t)
+/* Running sums from node n back to node 0, in their place: the same costs, read backwards. */
+static void mirror(double *sum, size_t n)
 {
-    const quant_kmeans1d_sums *a = &t->sums;
-    quant_kmeans1d_path p = t->path;
-    for (size_t i = 0; i <= a->n; i++) {
-        t->mirror[0][i] = -a->w.hi[a->n - i];
-        t->mirror[1][i] = -a->s.hi[a->n - i];
+    for (size_t i = 0; 2 * i <= n; i++) {
+        double x = sum[i];
+        sum[i] = -sum[n - i];
+        sum[n - i] = -x;
     }
-    p.w = t->mirror[0];
-    p.s = t->mirror[1];
-    p.g = t->behind;
-    return p;
 }
 
 void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points)
@@ -154,7 +148,10 @@ static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t
                    double penalty, double slack, size_t *first)
 {
     size_t n = t->sums.n, m = 0;
-    quant_kmeans1d_path back = mirrored(t);
+    quant_kmeans1d_path back = t->path;
+    back.g = t->behind;
+    mirror(t->sums.w.hi, n);
+    mirror(t->sums.s.hi, n);
     quant_kmeans1d_path_run(&back, penalty);
     double limit = t->path.g[n] + slack;
     for (; m <= k; limit = INFINITY) { /* all of them, should the bound ever prove too tight */
@@ -165,9 +162,9 @@ static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t
             }
         }
     }
-    quant_kmeans1d_sums_fill(&t->sums, points);
+    quant_kmeans1d_sums_fill_at(&t->sums, points, t->id, m);
     quant_kmeans1d_corridor c = {.sums = &t->sums, .id = t->id, .m = m,
-                                 .f = {t->mirror[0], t->mirror[1]}, .fewest = t->fewest,
+                                 .f = t->f, .fewest = t->fewest,
                                  .most = t->most, .candidate = t->path.from,
                                  .start = t->start,
                                  .tie = QUANT_KMEANS1D_TIE * t->sums.total};

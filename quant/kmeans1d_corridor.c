@@ -15,9 +15,14 @@ static quant_dd at(quant_dd_array a, size_t i)
     return (quant_dd){a.hi[i], a.lo[i]};
 }
 
+static quant_dd cost(const quant_kmeans1d_corridor *c, size_t i, size_t t)
+{
+    return quant_kmeans1d_cost_of(c->sums, i, t, c->id[t] - c->id[i]);
+}
+
 static quant_dd through(const quant_kmeans1d_corridor *c, size_t i, size_t t)
 {
-    return quant_dd_add(at(c->f, i), quant_kmeans1d_cost(c->sums, c->id[i], c->id[t]));
+    return quant_dd_add(at(c->f, i), cost(c, i, t));
 }
 
 /* Cheaper, or tied with fewer (sign < 0) or more (sign > 0) links. */
@@ -86,9 +91,9 @@ typedef struct bracket {
 
 static bracket widest(const quant_kmeans1d_corridor *c)
 {
-    bracket b = {1, c->m - 1, quant_kmeans1d_cost(c->sums, 0, c->sums->n), {0, 0}};
+    bracket b = {1, c->m - 1, cost(c, 0, c->m - 1), {0, 0}};
     for (size_t v = 1; v < c->m; v++) {
-        b.f_many = quant_dd_add(b.f_many, quant_kmeans1d_cost(c->sums, c->id[v - 1], c->id[v]));
+        b.f_many = quant_dd_add(b.f_many, cost(c, v - 1, v));
     }
     return b;
 }

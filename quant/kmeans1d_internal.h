@@ -75,8 +75,13 @@ typedef struct quant_kmeans1d_sums {
 /* Fill sums over points; its six arrays point at room for n + 1. */
 void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_points *points);
 
-/* The same, hi parts of w and s only, in a fraction of the time; returns a bound on the error of
- * the costs of all links of a path together when they are taken from these in plain double. */
+/* The same at nodes id[0] = 0 < ... < id[m - 1] = n only: entry t of the arrays is node id[t]. */
+void quant_kmeans1d_sums_fill_at(quant_kmeans1d_sums *sums, const quant_points *points,
+                                 const uint32_t *id, size_t m);
+
+/* The sums at all nodes, hi parts of w and s only, in a fraction of the time; returns a bound on
+ * the error of the costs of all links of a path together when they are taken from these in plain
+ * double. */
 double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *sums, const quant_points *points);
 
 static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
@@ -84,15 +89,22 @@ static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
     return quant_dd_sub((quant_dd){a.hi[j], a.lo[j]}, (quant_dd){a.hi[i], a.lo[i]});
 }
 
-/* Cost of the link i -> j in scaled units; never negative. */
-static inline quant_dd quant_kmeans1d_cost(const quant_kmeans1d_sums *a, size_t i, size_t j)
+/* Cost of a link between the entries i and j of the sums, with so many points between them, in
+ * scaled units; never negative. */
+static inline quant_dd quant_kmeans1d_cost_of(const quant_kmeans1d_sums *a, size_t i, size_t j,
+                                              size_t points)
 {
     quant_dd w = quant_dd_difference(a->w, i, j), s = quant_dd_difference(a->s, i, j);
-    if (j - i < 2 || !(w.hi > 0)) {
+    if (points < 2 || !(w.hi > 0)) {
         return quant_dd_of(0.0);
     }
     quant_dd c = quant_dd_sub(quant_dd_difference(a->q, i, j), quant_dd_div(quant_dd_mul(s, s), w));
     return c.hi > 0 ? c : quant_dd_of(0.0);
+}
+
+static inline quant_dd quant_kmeans1d_cost(const quant_kmeans1d_sums *a, size_t i, size_t j)
+{
+    return quant_kmeans1d_cost_of(a, i, j, j - i);
 }
 
 /* clusters->first and ->k are set: fill centroids and SSE by two compensated passes over each
@@ -135,7 +147,8 @@ typedef struct quant_kmeans1d_scratch {
     double rough;  /* what quant_kmeans1d_sums_rough returned */
     const quant_kmeans1d_sums *exact; /* the same sums in double-double, where they are kept */
     quant_kmeans1d_path path;
-    double *mirror[2], *behind; /* running sums from the far end, costs from the far end */
+    quant_dd_array f; /* of the corridor */
+    double *behind;   /* costs from the far end */
     uint32_t *start, *id, *fewest, *most;
 } quant_kmeans1d_scratch;
 
@@ -159,7 +172,7 @@ void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *poin
 
 /* The nodes id[0] = 0 < ... < id[m - 1] = n that a near-optimal path can visit. */
 typedef struct quant_kmeans1d_corridor {
-    const quant_kmeans1d_sums *sums;
+    const quant_kmeans1d_sums *sums; /* at these nodes */
     uint32_t *id;
     size_t m;
     quant_dd_array f;         /* m each from here on */

@@ -126,19 +126,31 @@ static inline void gather(quant_dd *sum, double x)
     sum->lo += s.lo;
 }
 
-void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
+void quant_kmeans1d_sums_fill_at(quant_kmeans1d_sums *a, const quant_points *p, const uint32_t *id,
+                                 size_t m)
 {
     quant_dd w = {0, 0}, s = {0, 0}, q = {0, 0};
+    size_t t = 1;
     begin(a, p);
     for (size_t i = 0; i < p->n; i++) {
         quant_dd x = quant_dd_two_sum(scaled_value(a, p, i), -a->mean);
         quant_dd weight = quant_dd_of(scaled_weight(a, p, i)), wx = quant_dd_mul(x, weight);
-        put(a->w, i + 1, w = quant_dd_add(w, weight));
-        put(a->s, i + 1, s = quant_dd_add(s, wx));
-        put(a->q, i + 1, q = quant_dd_add(q, quant_dd_mul(wx, x)));
+        w = quant_dd_add(w, weight);
+        s = quant_dd_add(s, wx);
+        q = quant_dd_add(q, quant_dd_mul(wx, x));
+        if (!id || id[t] == i + 1) {
+            put(a->w, t, w);
+            put(a->s, t, s);
+            put(a->q, t++, q);
+        }
     }
     a->square = q.hi;
-    a->total = quant_kmeans1d_cost(a, 0, a->n).hi;
+    a->total = quant_kmeans1d_cost_of(a, 0, m - 1, p->n).hi;
+}
+
+void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *a, const quant_points *p)
+{
+    quant_kmeans1d_sums_fill_at(a, p, NULL, p->n + 1);
 }
 
 /* Prefixes of two terms behind a sum, which moves on behind them. */

@@ -49,6 +49,16 @@ peak_memory() { # of compare on one stack of 45056 x 704 float weights, 127 MB
     [ "$peak" -le "$limit" ]
 }
 
+peak_of_one_table() { # exact k-means of 2^24 weights, nearly all distinct, at most 15 times their floats
+    build/make_bank -o build/ci.table --seed 1 --dist gaussian --tensor w=4096x4096 || return 1
+    limit=$((15 * 4 * 4096 * 4096 / 1024))
+    peak=$(build/tests/peak build/quant encode build/ci.table -o build/ci.pack --force --threads 1 \
+        --scheme lut4:tensor --quiet) || return 1
+    rm -f build/ci.table build/ci.pack
+    echo "encode, lut4:tensor, one 67 MB tensor: peak $peak KiB, limit $limit KiB"
+    [ "$peak" -le "$limit" ]
+}
+
 installed_library_works() {
     rm -rf build/inst && make -s install DESTDIR="$PWD/build/inst" PREFIX=/usr >/dev/null || return 1
     sed -n '/^```c example/,/^```$/p' README.md | sed '1d;$d' >build/ci_example.c
@@ -90,6 +100,7 @@ step "clang builds without a warning" with_clang
 step "tests built by clang" clang_tests
 step "same bytes everywhere" same_bytes_everywhere
 step "peak memory" peak_memory
+step "peak memory of one table" peak_of_one_table
 step "notebooks" make -s notebooks
 step "make demo prints what the README says" demo_prints_the_readme
 step "installed library and the README's example" installed_library_works
