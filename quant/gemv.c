@@ -70,6 +70,9 @@ bool quant_gemv_by_rows(const quant_gemv_job *g)
 
 quant_status quant_gemv_run(quant_context *ctx, quant_gemv_job *g, quant_gemv_strip *strip)
 {
+    if (g->n == 0) {
+        return QUANT_OK;
+    }
     if (g->k == 0) {
         memset(g->y, 0, g->n * sizeof *g->y);
         return QUANT_OK;

@@ -125,6 +125,9 @@ static void arguments_are_checked(void)
     CU_ASSERT_EQUAL(F32(&tensor, &line, p, b, m.x, m.y), QUANT_ESHAPE);
     CU_ASSERT_EQUAL(F32(&m.scheme, &three, p, b, m.x, m.y), QUANT_ESHAPE);
     CU_ASSERT_EQUAL(quant_gemv_f32(c, &stacked, &three, p, b, m.x, m.y), QUANT_ESHAPE);
+    const quant_shape no_rows = {2, {0, 64}};
+    CU_ASSERT_EQUAL(quant_gemv_f32(c, &m.scheme, &no_rows, NULL, 0, m.x, NULL), QUANT_OK);
+    CU_ASSERT_EQUAL(quant_gemv_s8(c, &m.scheme, &no_rows, NULL, 0, &x, NULL), QUANT_OK);
     m.x[63] = NAN;
     CU_ASSERT_EQUAL(F32(&m.scheme, &m.shape, p, b, m.x, m.y), QUANT_ENONFINITE);
     CU_ASSERT_PTR_NOT_NULL(strstr(quant_context_message(c), "63"));
