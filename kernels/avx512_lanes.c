@@ -184,19 +184,6 @@ static inline __m512d walk_group(energies *s, size_t g, blocks b, size_t m, __m5
     return most;
 }
 
-/* Index of the first difference that is `most`, or the first NaN when `most` is one. */
-static size_t first_at(const float *ref, const float *got, size_t from, size_t n, double most)
-{
-    size_t i = from;
-    for (; i < n; i++) {
-        double a = fabs((double)ref[i] - (double)got[i]);
-        if (isnan(most) ? isnan(a) : a == most) {
-            break;
-        }
-    }
-    return i;
-}
-
 void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
     energies s = {{0}, {0}, {0}, {0}};
@@ -218,10 +205,7 @@ void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fid
     out->got2 = fold(s.got2);
     out->dot = fold(s.dot);
     out->err2 = fold(s.err2);
-    /* Squares are never negative, so their sum is NaN exactly when a difference is. */
-    out->max_abs = isnan(out->err2) ? out->err2 : most;
-    where = isnan(out->err2) ? 0 : where;
-    out->max_index = out->max_abs == 0.0 ? 0 : first_at(ref, got, where, n, out->max_abs);
+    qk_place_most(ref, got, n, most, where, out);
 }
 
 #endif

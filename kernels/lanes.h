@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lanes.h - the fold of the virtual lanes (kernels.h), in one place. */
+/* lanes.h - the fold of the virtual lanes (kernels.h) and the place of the largest difference. */
 #ifndef QUANT_KERNELS_LANES_H
 #define QUANT_KERNELS_LANES_H
 
@@ -38,6 +38,31 @@ static inline float qk_fold_floats(float lane[QK_LANES])
         }
     }
     return qk_one_nan_float(lane[0]);
+}
+
+/* Index of the first difference that is `most`, or the first NaN when `most` is one. */
+static inline size_t qk_first_at(const float *ref, const float *got, size_t from, size_t n,
+                                 double most)
+{
+    size_t i = from;
+    for (; i < n; i++) {
+        double a = fabs((double)ref[i] - (double)got[i]);
+        if (isnan(most) ? isnan(a) : a == most) {
+            break;
+        }
+    }
+    return i;
+}
+
+/* Largest difference and its place, err2 being set: `most` is the largest that is no NaN, first met
+ * at or behind `from`. Squares are never negative, so their sum is NaN exactly when a difference
+ * is. */
+static inline void qk_place_most(const float *ref, const float *got, size_t n, double most,
+                                 size_t from, qk_fidelity *out)
+{
+    out->max_abs = isnan(out->err2) ? out->err2 : most;
+    from = isnan(out->err2) ? 0 : from;
+    out->max_index = out->max_abs == 0.0 ? 0 : qk_first_at(ref, got, from, n, out->max_abs);
 }
 
 #endif

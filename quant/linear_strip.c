@@ -85,8 +85,8 @@ static void code_batch(const quant_job *job, sequence s, const float *scale, uin
     for (uint64_t i = 0; i < s.n; i += QUANT_PIECE) {
         const size_t n = min_u64(QUANT_PIECE, s.n - i);
         uint8_t *codes = bits == 8 ? stream + i : buffer;
-        b.next = job->w + s.p + s.n + i; /* the next batch, but not beyond the tensor */
-        b.next = job->regions.elements - s.p - s.n >= i + n ? b.next : NULL;
+        const bool follows = job->regions.elements - s.p - s.n >= i + n;
+        b.next = follows ? job->w + s.p + s.n + i : NULL; /* the next batch of the tensor */
         worker->saturated += qk()->encode_blocks(job->w + s.p + i, n, b, codes);
         if (worker->count) {
             note_batch(job, (sequence){s.p + i, n, s.block, s.r}, codes, worker);
