@@ -61,7 +61,8 @@ typedef struct quant_compare_options {
     quant_bank *inputs;           /* real inputs: per tensor NAME a matrix [k, in] of that name,
                                      or one npy whose last axis is `in`; NULL: none */
     quant_bank *importance;       /* quant_importance_check passed; NULL: none */
-    const quant_stats *stats;     /* ranges of act=static, by the tensor's name; NULL: the inputs
+    const quant_stats *stats;     /* ranges of act=static for `inputs`, by the tensor's name; NULL,
+                                     and with `probe` (unit norm, far inside them): the inputs
                                      that are measured are what is calibrated on. With second
                                      moments, `estimate` too */
     uint64_t seed;

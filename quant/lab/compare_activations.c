@@ -289,7 +289,7 @@ quant_status lab_activations_measure(lab_study *s, const lab_tensor *t, const la
     lab_inputs x_hat = {0};
     lab_outputs stored = {0}, both = {0};
     uint64_t matrices = own->reference.view.matrices;
-    const lab_ranges from = {&copy->scheme.activation, s->options->stats, t->info->name,
+    const lab_ranges from = {&copy->scheme.activation, lab_recorded(s), t->info->name,
                              &row->own_ranges, copy->smooth};
     quant_status status = coded_new(s->ctx, &from, &own->inputs, matrices, &c);
     status = status ? status : decoded_inputs(s->ctx, &c, from.smooth, &own->inputs, &x_hat);

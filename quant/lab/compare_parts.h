@@ -102,6 +102,11 @@ void lab_own_free(lab_study *s, lab_own *own);
 
 /* compare_activations.c: inputs through the codes of a scheme and back; `matrices` counts those
  * that have inputs of their own. */
+/* Recorded ranges are of real inputs; seeded ones of unit norm lie far inside them. */
+static inline const quant_stats *lab_recorded(const lab_study *s)
+{
+    return s->options->inputs ? s->options->stats : NULL;
+}
 typedef struct lab_ranges {
     const quant_activation *how;
     const quant_stats *stats; /* NULL: none */

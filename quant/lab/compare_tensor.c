@@ -175,7 +175,7 @@ static quant_status join_outputs(lab_study *s, const lab_tensor *t, const lab_co
     lab_inputs x_hat = *inputs;
     const lab_copy exact = {0};
     if (coded && inputs->count > 0) {
-        const lab_ranges from = {how, s->options->stats, t->info->name, NULL,
+        const lab_ranges from = {how, lab_recorded(s), t->info->name, NULL,
                                  copy->smooth};
         QUANT_TRY(lab_inputs_quantize(s->ctx, &from, inputs, m->view.matrices, &x_hat));
     }
