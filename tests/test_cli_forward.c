@@ -118,6 +118,35 @@ static void options_change_what_they_say(void)
     rig_free(&r);
 }
 
+static void some_sequences_are_those(void)
+{
+    rig r = rig_new();
+    quant_bank *bank = NULL;
+    size_t n = 0, m = 0;
+    run_result whole = run_shell("\"$QUANT\" forward %s --tokens %s -o %s -q", r.tiny->folder,
+                                 r.tokens, r.out);
+    CU_ASSERT_EQUAL(whole.status, 0);
+    CHECK_OK(r.ctx, quant_bank_open(r.ctx, r.out, &bank));
+    float *all = golden_floats(r.ctx, bank, "logits_full", &n);
+    quant_bank_close(r.ctx, bank);
+    run_result part = run_shell("\"$QUANT\" forward %s --tokens %s -o %s -q --force "
+                                "--sequences 1..1", r.tiny->folder, r.tokens, r.out);
+    CU_ASSERT_EQUAL(part.status, 0);
+    CHECK_OK(r.ctx, quant_bank_open(r.ctx, r.out, &bank));
+    float *second = golden_floats(r.ctx, bank, "logits_full", &m);
+    int64_t *ids = golden_integers(r.ctx, bank, "tokens", &m);
+    quant_bank_close(r.ctx, bank);
+    CU_ASSERT(m == S && memcmp(ids, r.ids + S, S * sizeof *ids) == 0);
+    quant_fidelity f = quant_fidelity_f32(r.ctx, all + n / 2, second, n / 2);
+    CU_ASSERT(quant_relative_error(&f) < 1e-5);
+    free(all);
+    free(second);
+    free(ids);
+    run_free(&whole);
+    run_free(&part);
+    rig_free(&r);
+}
+
 static void lines_are_refused(void)
 {
     rig r = rig_new();
@@ -128,6 +157,8 @@ static void lines_are_refused(void)
                 {"$M -o $O", "--tokens", 2},
                 {"$M --tokens $T -o $O --scheme int99", "--scheme", 2},
                 {"$M --tokens $T -o $O --compute f64", "--compute", 2},
+                {"$M --tokens $T -o $O --sequences 1..2", "some of 0..1", 3},
+                {"$M --tokens $T -o $O --sequences 2..1", "FIRST..LAST", 2},
                 {"$M/no --tokens $T -o $O", "/no", 5},
                 {"$M --tokens $T.no -o $O", "ids.npy.no", 5},
                 {"$T --tokens $T -o $O", "safetensors or GGUF", 4}};
@@ -173,5 +204,6 @@ static void tokens_are_refused(void)
 TEST_SUITE(cli_forward, {"arrays of the command are those of the library",
                          writes_what_the_library_says},
            {"options change what they say and nothing else", options_change_what_they_say},
+           {"some sequences are those of the tokens", some_sequences_are_those},
            {"what cannot be run is refused", lines_are_refused},
            {"tokens that cannot be are refused, and nothing is left", tokens_are_refused})

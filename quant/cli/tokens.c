@@ -72,3 +72,19 @@ quant_status cli_parse_range(quant_context *ctx, const char *option, const char 
     *count = b - a + 1;
     return QUANT_OK;
 }
+
+quant_status cli_take_sequences(quant_context *ctx, const cli_args *args, cli_tokens *tokens)
+{
+    uint64_t first, count;
+    quant_tokens *t = &tokens->all;
+    QUANT_TRY(cli_parse_range(ctx, "sequences", args->text[OPT_SEQUENCES], &first, &count));
+    if (count == 0) {
+        return QUANT_OK;
+    }
+    if (first + count > t->n) {
+        return quant_fail(ctx, QUANT_ERANGE, "%s: --sequences: expected some of 0..%zu, found '%s'",
+                          args->text[OPT_TOKENS], t->n - 1, args->text[OPT_SEQUENCES]);
+    }
+    *t = (quant_tokens){t->id + first * t->s, (size_t)count, t->s};
+    return QUANT_OK;
+}

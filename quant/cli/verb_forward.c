@@ -96,8 +96,8 @@ static quant_status decode(job *j)
 
 static quant_status put_tokens(job *j)
 {
-    for (size_t i = 0; i < j->tokens.count; i++) {
-        int32_t id = (int32_t)j->tokens.id[i];
+    for (size_t i = 0; i < j->tokens.all.n * j->tokens.all.s; i++) {
+        int32_t id = (int32_t)j->tokens.all.id[i];
         QUANT_TRY(quant_npz_put(j->ctx, j->out, TOKENS, &id, sizeof id));
     }
     return QUANT_OK;
@@ -133,6 +133,7 @@ static quant_status forward(job *j)
     }
     QUANT_TRY(quant_model_open(j->ctx, j->args->operand[0], &j->model));
     QUANT_TRY(cli_read_tokens(j->ctx, j->args, &j->tokens));
+    QUANT_TRY(cli_take_sequences(j->ctx, j->args, &j->tokens));
     QUANT_TRY(cli_read_static(j->ctx, j->args, j->model, &j->fixed));
     QUANT_TRY(cli_smooth_recipe(j->ctx, &j->fixed, quant_model_bank(j->model), j->recipe));
     QUANT_TRY(decode(j));

@@ -45,6 +45,7 @@ static quant_status run(job *j)
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(check_selection(j));
     QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
+    QUANT_TRY(cli_take_sequences(j->ctx, args, &j->tokens));
     QUANT_TRY(cli_read_static(j->ctx, args, j->model, &j->fixed));
     QUANT_TRY(cli_smooth_recipe(j->ctx, &j->fixed, quant_model_bank(j->model), j->columns.recipe));
     QUANT_TRY(cli_smooth_static(j->ctx, &j->fixed, j->columns.schemes,
