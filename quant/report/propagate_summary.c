@@ -96,8 +96,9 @@ static void print_fall(const quant_propagate_result *r, int fall, FILE *to)
     if (held && lost) {
         n += (size_t)snprintf(text + n, sizeof text - n, "falls between %s and %s", held, lost);
     } else {
-        n += (size_t)snprintf(text + n, sizeof text - n, "%s by all, %s",
-                              held ? "is held" : "is missed", held ? held : lost);
+        n += (size_t)snprintf(text + n, sizeof text - n, held ? "is held by all, down to %s"
+                                                              : "is missed by all, from %s on",
+                              held ? held : lost);
     }
     if (into) {
         snprintf(text + n, sizeof text - n, "; steepest into %s", into);
