@@ -7,7 +7,7 @@
 
 static unsigned code_at(const uint8_t *row, size_t i)
 {
-    return row[i / 2] >> (i % 2 * 4) & 15u;
+    return (unsigned)row[i / 2] >> (i % 2 * 4) & 15u;
 }
 
 /* Scale number i of a binary16 array that may lie at any address. */

@@ -6,6 +6,7 @@
 #     compare   build/quant compare BANKS/stories260k/model.safetensors --probe 5 | head -n 27
 #     outliers  make figures
 #     beliefs   build/tests/main --filter beliefs | grep pairs
+#     activations, activations-moe   sh tests/figures/activations.sh MODEL TOKENS CALIBRATE EVALUATE
 #     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
 #     enough    build/quant calibrate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --enough
