@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make            libraries and the command under build/       make demo     what schemes do to the bundled model
-# make check      tests (seconds)    make ci   check, then the longer tier: clang, sanitizers, lint
+# make check      tests (2 minutes)   make ci   check, then the longer tier: clang, sanitizers, lint
 # make lint | asan | bench | bench-peers | notebooks | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
 SOVERSION := 0
