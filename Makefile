@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make            libraries and the command under build/       make demo     what schemes do to the bundled model
-# make check      tests (2 minutes)   make ci   check, then the longer tier: clang, sanitizers, lint
+# make check      tests (2 minutes)   make ci   the longer tier: more cases, clang, sanitizers, lint
 # make lint | asan | bench | bench-peers | notebooks | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
 SOVERSION := 0
@@ -134,13 +134,15 @@ test-programs: all $(B)/tests/main $(B)/tests/peak
 check: deps
 	@$(MAKE) --no-print-directory test-programs
 	$(Q)QUANT=$(B)/quant $(B)/tests/main
-ci: check
+ci:
 	@sh tests/deps.sh $(DEPS) $(DEPS_CI)
+	@$(MAKE) --no-print-directory test-programs
 	@sh tests/ci.sh
-asan:
+asan: # a fifth of the random cases: the sanitizers are slow
 	@$(MAKE) --no-print-directory B=build/asan OPT=-O1 \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test-programs
-	$(Q)EXAMPLE_FLAGS="-fsanitize=address,undefined" QUANT=build/asan/quant build/asan/tests/main
+	$(Q)EXAMPLE_FLAGS="-fsanitize=address,undefined" QUANT=build/asan/quant build/asan/tests/main \
+	  --cases 200
 bench: all $(B)/tests/bench
 	$(Q)$(B)/tests/bench
 bench-peers: all $(B)/tests/peers
