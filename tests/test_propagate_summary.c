@@ -240,8 +240,34 @@ static void the_table_tells_of_cliffs(void)
     run_free(&r);
 }
 
+/* What all schemes end with is said once, whole options only; one scheme keeps its name. */
+static void common_options_are_said_once(void)
+{
+    static const struct {
+        const char *schemes, *line, *row;
+    } rows[] = {
+        {"int8:channel,axis=1,scale=mse;int2:channel,axis=1,scale=mse",
+         "\neach scheme below with axis=1,scale=mse\n", "\nint2:channel "},
+        {"int8:channel,scale=mse;int2:channel,axis=1,scale=mse",
+         "\neach scheme below with scale=mse\n", "l,axis=1  "},
+        {"int8:channel;int2:tensor,asym", NULL, "\nint2:ten"},
+        {"int2:tensor,asym", NULL, "\nint2:ten"},
+    };
+    const char *path = test_bank_path("stories260k/golden.npz");
+    for (size_t i = 0; path && i < sizeof rows / sizeof *rows; i++) {
+        run_result r = run_shell("\"$QUANT\" propagate \"$(dirname '%s')\" --tokens '%s' "
+                                 "--schemes '%s'", path, path, rows[i].schemes);
+        const char *said = strstr(r.out, "\neach scheme below with ");
+        CU_ASSERT(rows[i].line ? said && strncmp(said, rows[i].line, strlen(rows[i].line)) == 0
+                               : !said);
+        CU_ASSERT_PTR_NOT_NULL(strstr(r.out, rows[i].row));
+        run_free(&r);
+    }
+}
+
 TEST_SUITE(propagate_summary, {"weights are those of compare", weights_are_those_of_compare},
            {"outputs are those of one quantized layer", outputs_are_those_of_one_quantized_layer},
            {"zeros have no cosine", zeros_have_no_cosine},
            {"cliffs are found", cliffs_are_found},
-           {"the table tells of cliffs", the_table_tells_of_cliffs})
+           {"the table tells of cliffs", the_table_tells_of_cliffs},
+           {"common options are said once", common_options_are_said_once})

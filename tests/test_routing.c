@@ -234,7 +234,7 @@ static int one_mixture(uint64_t k, pass p[6])
         ok = ok && r && layer_agrees(m, &r->columns[0], l, p);
     }
     quant_propagate_free(ctx, r);
-    ok = margin < 1e-6 || (!ok && cancels(m, &p[1])) ? -1 : ok;
+    ok = margin < 1e-6 || cancels(m, &p[1]) ? -1 : ok;
     tiny_free(m);
     return ok;
 }

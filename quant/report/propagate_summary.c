@@ -2,6 +2,7 @@
 /* propagate_summary.c - schemes side by side: weights, outputs, logits, perplexity, and where each
  * falls. */
 #include <math.h>
+#include <string.h>
 
 #include "quant/internal.h"
 #include "quant/report/propagate_parts.h"
@@ -40,6 +41,24 @@ static void add_row(quant_table *t, const char *name, const quant_propagate_colu
     quant_table_add(t, text);
 }
 
+/* Length of the options that all schemes end with: the table has no room to repeat them. */
+static size_t common_options(const quant_propagate_result *r)
+{
+    const char *text = r->columns[0].text;
+    for (const char *tail = strchr(text, ','); tail && r->column_count > 1;
+         tail = strchr(tail + 1, ',')) {
+        size_t n = strlen(tail), i = 1;
+        while (i < r->column_count && strlen(r->columns[i].text) >= n &&
+               strcmp(r->columns[i].text + strlen(r->columns[i].text) - n, tail) == 0) {
+            i++;
+        }
+        if (i == r->column_count) {
+            return n;
+        }
+    }
+    return 0;
+}
+
 static quant_status print_rows(quant_context *ctx, const quant_propagate_result *r, FILE *to)
 {
     static const quant_column columns[] = {
@@ -49,9 +68,16 @@ static quant_status print_rows(quant_context *ctx, const quant_propagate_result 
         {"per-\nplexity ↓", false, 0}};
     quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns,
                                      2 * r->column_count + 1);
+    const size_t common = common_options(r);
+    if (common) {
+        const char *text = r->columns[0].text;
+        fprintf(to, "each scheme below with %s\n", text + strlen(text) - common + 1);
+    }
     for (size_t i = 0; t && i < r->column_count; i++) {
         const quant_propagate_column *c = &r->columns[i];
-        add_row(t, c->text, c, &c->logits);
+        char name[QUANT_SCHEME_TEXT];
+        snprintf(name, sizeof name, "%.*s", (int)(strlen(c->text) - common), c->text);
+        add_row(t, name, c, &c->logits);
         if (c->frozen_rows) {
             add_row(t, "routes frozen", NULL, &c->frozen);
         }
