@@ -94,6 +94,12 @@ static void numbers_read_well(void)
     CU_ASSERT_STRING_EQUAL(out, "1.000000");
     quant_text_cosine(NAN, out);
     CU_ASSERT_STRING_EQUAL(out, "-");
+    quant_text_percent(0.31449, out);
+    CU_ASSERT_STRING_EQUAL(out, "31.4 %");
+    quant_text_percent(-0.0004, out);
+    CU_ASSERT_STRING_EQUAL(out, "0.0 %");
+    quant_text_percent(NAN, out);
+    CU_ASSERT_STRING_EQUAL(out, "-");
     quant_text_decibel(INFINITY, out);
     CU_ASSERT_STRING_EQUAL(out, "exact");
     quant_text_decibel(-3.456, out);

@@ -114,12 +114,14 @@ static quant_status print_outputs(quant_context *ctx, const quant_compare_summar
     return show(t, to);
 }
 
-/* "0.012 (31 %)": norm relative to the clean outputs, and share of the squared error. */
+/* "0.012 (31.0 %)": norm relative to the clean outputs, and share of the squared error; without an
+ * error there are no shares. */
 static void add_part(quant_table *t, double energy, double clean2, double share)
 {
-    char number[QUANT_TEXT_NUMBER], text[QUANT_TEXT_NUMBER + 16];
+    char number[QUANT_TEXT_NUMBER], percent[QUANT_TEXT_NUMBER], text[2 * QUANT_TEXT_NUMBER + 4];
     quant_text_real(clean2 > 0 ? sqrt(energy / clean2) : (double)NAN, number);
-    snprintf(text, sizeof text, "%s (%.1f %%)", number, 100 * share);
+    quant_text_percent(share, percent);
+    snprintf(text, sizeof text, isnan(share) ? "%s" : "%s (%s)", number, percent);
     quant_table_add(t, text);
 }
 

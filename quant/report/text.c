@@ -221,6 +221,16 @@ void quant_text_real(double value, char out[QUANT_TEXT_NUMBER])
     }
 }
 
+void quant_text_percent(double share, char out[QUANT_TEXT_NUMBER])
+{
+    if (isnan(share)) {
+        put("-", out);
+        return;
+    }
+    put_fixed(100 * share, 1, out);
+    strncat(out, " %", QUANT_TEXT_NUMBER - 1 - strlen(out));
+}
+
 void quant_text_against(double value, double threshold, char out[QUANT_TEXT_NUMBER])
 {
     char other[QUANT_TEXT_NUMBER];

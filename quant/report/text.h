@@ -36,6 +36,8 @@ void quant_text_decibel(double decibel, char out[QUANT_TEXT_NUMBER]);
 void quant_text_bits(double bits, char out[QUANT_TEXT_NUMBER]);
 /* Three significant digits; NaN is "-". */
 void quant_text_real(double value, char out[QUANT_TEXT_NUMBER]);
+/* A share in percent, one decimal: "31.4 %"; what rounds to zero has no sign. NaN is "-". */
+void quant_text_percent(double share, char out[QUANT_TEXT_NUMBER]);
 /* Six significant digits, or as many more as it takes to tell value and threshold apart: what is
  * below a threshold never reads like it. NaN is "-". */
 void quant_text_against(double value, double threshold, char out[QUANT_TEXT_NUMBER]);
