@@ -8,26 +8,6 @@
 #include "tests/scratch.h"
 #include "tests/test.h"
 
-static void *rationed_alloc(void *user, size_t bytes)
-{
-    rationed *r = user;
-    void *p = r->calls++ == r->fail_at ? NULL : malloc(bytes);
-    r->held += p != NULL;
-    return p;
-}
-
-static void rationed_release(void *user, void *memory, size_t bytes)
-{
-    (void)bytes;
-    ((rationed *)user)->held -= memory != NULL;
-    free(memory);
-}
-
-quant_context *rationed_context(rationed *r)
-{
-    return quant_context_new(&(quant_allocator){rationed_alloc, rationed_release, r});
-}
-
 stats_rig *rig_open(const char *word, uint64_t k, bool moe, size_t n, size_t s)
 {
     stats_rig *r = calloc(1, sizeof *r);

@@ -21,12 +21,6 @@ typedef struct stats_rig {
 /* n sequences of s tokens, n * s <= RIG_TOKENS. Free with rig_close. */
 stats_rig *rig_open(const char *word, uint64_t k, bool moe, size_t n, size_t s);
 void rig_close(stats_rig *r);
-/* A context whose allocation `fail_at` (from 0 on; negative: none) fails; NULL when that is the
- * context itself. held counts what was not given back. */
-typedef struct rationed {
-    long held, calls, fail_at;
-} rationed;
-quant_context *rationed_context(rationed *r);
 /* Calibrate in a context of its own with `threads`; the file's bytes (free()), NULL after a noted
  * failure. */
 char *rig_bytes(stats_rig *r, const quant_calibrate_options *o, int threads, size_t *bytes);

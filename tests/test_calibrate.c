@@ -10,6 +10,7 @@
 
 #include "tests/run.h"
 #include "tests/scratch.h"
+#include "tests/short_memory.h"
 #include "tests/stats_rig.h"
 #include "tests/test.h"
 
@@ -37,8 +38,8 @@ static void bytes_do_not_depend_on_threads_or_pieces(void)
 /* A run whose allocation fail_at fails; QUANT_OK when there was no such allocation. */
 static quant_status run_rationed(stats_rig *r, const quant_calibrate_options *o, long fail_at)
 {
-    rationed ration = {0, 0, fail_at};
-    quant_context *ctx = rationed_context(&ration);
+    short_memory ration = {.fail_at = fail_at};
+    quant_context *ctx = short_memory_context(&ration);
     quant_model *model = NULL;
     quant_stats *stats = NULL;
     if (!ctx) {

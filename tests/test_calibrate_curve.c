@@ -10,6 +10,7 @@
 
 #include "quant/encode.h"
 #include "quant/lab/adapt_lapacke.h"
+#include "tests/short_memory.h"
 #include "tests/stats_rig.h"
 #include "tests/test.h"
 
@@ -370,8 +371,8 @@ static void short_memory_is_told_and_leaks_nothing(void)
     const quant_adequacy_options o = {.schemes = &scheme, .scheme_count = 1};
     quant_status s = QUANT_ENOMEM;
     for (long k = 0; s == QUANT_ENOMEM; k += 1 + k / 9) {
-        rationed ration = {0, 0, k};
-        quant_context *ctx = rationed_context(&ration);
+        short_memory ration = {.fail_at = k};
+        quant_context *ctx = short_memory_context(&ration);
         quant_adequacy *c = NULL;
         quant_model *model = NULL;
         if (ctx) {

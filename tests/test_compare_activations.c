@@ -8,6 +8,7 @@
 #include "quant/lab/compare.h"
 #include "quant/quant.h"
 #include "tests/lab_bank.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 enum { STACK = 2, ROWS = 40, COLS = 24, INPUTS = 9 };
@@ -261,25 +262,6 @@ static void smoothing_is_its_formula_and_helps(void)
     quant_context_free(ctx);
 }
 
-typedef struct short_memory {
-    long left, held;
-} short_memory;
-
-static void *short_alloc(void *user, size_t bytes)
-{
-    short_memory *m = user;
-    void *p = m->left-- > 0 ? malloc(bytes) : NULL;
-    m->held += p != NULL;
-    return p;
-}
-
-static void short_release(void *user, void *memory, size_t bytes)
-{
-    (void)bytes;
-    ((short_memory *)user)->held -= memory != NULL;
-    free(memory);
-}
-
 /* Every allocation of a run may fail; nothing leaks and the status says so. */
 static void memory_may_run_out(void)
 {
@@ -292,9 +274,8 @@ static void memory_may_run_out(void)
     CHECK_OK(ctx, quant_scheme_parse(ctx, "w4a8,act=static,smooth=0.7", &s));
     bool done = false;
     for (int fail = 0; !done && fail < 500; fail++) {
-        short_memory m = {fail, 0};
-        const quant_allocator a = {short_alloc, short_release, &m};
-        quant_context *tight = quant_context_new(&a);
+        short_memory m = {.fail_at = fail, .ever_after = true};
+        quant_context *tight = short_memory_context(&m);
         quant_compare_result *r = NULL;
         quant_bank *bank = NULL;
         const quant_compare_options o = {.schemes = &s, .scheme_count = 1, .probe = 2};

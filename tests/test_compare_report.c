@@ -10,6 +10,7 @@
 #include "quant/report/compare_report.h"
 #include "quant/report/table.h"
 #include "quant/report/text.h"
+#include "tests/short_memory.h"
 #include "tests/sink.h"
 #include "tests/test.h"
 
@@ -161,7 +162,7 @@ static void json_report_has_its_keys(void)
         "distinct_codes", "raised_scales", "escalated", "foldable", "predicted_relative_error",
         "output_cosine", "output_cosine_min", "output_live", "output_pairs", "output_sqnr_db",
         "output_relative_error"};
-    static const char *const sum_keys[] = {"scheme", "cosine", "cosine_worst", "tensor_worst",
+    static const char *const sumemoryeys[] = {"scheme", "cosine", "cosine_worst", "tensor_worst",
                                            "sqnr_db", "relative_error", "bits_per_weight", "bytes",
                                            "bank_bytes"};
     static const char *const bank_keys[] = {"path", "rows", "kept", "refused", "summary", "notes",
@@ -179,7 +180,7 @@ static void json_report_has_its_keys(void)
     CU_ASSERT_EQUAL(json_array_size(rows), TENSORS * SCHEMES);
     CU_ASSERT(has_keys(json_array_get(rows, 0), row_keys, sizeof row_keys / sizeof *row_keys));
     json_t *sum = json_array_get(json_object_get(root, "summary"), 6);
-    CU_ASSERT(has_keys(sum, sum_keys, sizeof sum_keys / sizeof *sum_keys));
+    CU_ASSERT(has_keys(sum, sumemoryeys, sizeof sumemoryeys / sizeof *sumemoryeys));
     CU_ASSERT(json_is_null(json_object_get(json_array_get(rows, 4), "sqnr_db")));  /* no error */
     CU_ASSERT(json_is_null(json_object_get(json_array_get(rows, 5), "cosine")));   /* both zero */
     CU_ASSERT_PTR_NULL(json_object_get(root, "timing"));
@@ -217,41 +218,18 @@ static void csv_report_is_rectangular(void)
     quant_context_free(ctx);
 }
 
-/* The k-th allocation fails for every k: QUANT_ENOMEM and nothing leaks. */
-typedef struct failing {
-    long left, held;
-} failing;
-
-static void *fail_alloc(void *user, size_t bytes)
-{
-    failing *f = user;
-    if (f->left-- <= 0) {
-        return NULL;
-    }
-    f->held++;
-    return malloc(bytes);
-}
-
-static void fail_release(void *user, void *memory, size_t bytes)
-{
-    (void)bytes;
-    ((failing *)user)->held--;
-    free(memory);
-}
-
 static void report_survives_short_memory(void)
 {
     made_up *m = make_report();
     quant_status status = QUANT_ENOMEM;
     for (long k = 1; status != QUANT_OK && k < 2000; k++) {
-        failing f = {k, 0};
-        quant_allocator a = {fail_alloc, fail_release, &f};
-        quant_context *ctx = quant_context_new(&a);
+        short_memory memory = {.fail_at = k, .ever_after = true};
+        quant_context *ctx = short_memory_context(&memory);
         FILE *null = fopen("/dev/null", "w");
         status = quant_compare_report_table(ctx, &m->report, null);
         CU_ASSERT(status == QUANT_OK || status == QUANT_ENOMEM);
         quant_context_free(ctx);
-        CU_ASSERT_EQUAL(f.held, 0);
+        CU_ASSERT_EQUAL(memory.held, 0);
         fclose(null);
     }
     CU_ASSERT_EQUAL(status, QUANT_OK);

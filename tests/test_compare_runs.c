@@ -7,6 +7,7 @@
 
 #include "quant/lab/compare.h"
 #include "tests/lab_bank.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 enum { SCHEMES = 7 };
@@ -161,29 +162,9 @@ static void columns_may_disagree_on_the_stack(void)
 
 /* ---- short memory ------------------------------------------------------------------------- */
 
-typedef struct rationed {
-    long held, calls, fail_at;
-} rationed;
-
-static void *rationed_alloc(void *user, size_t bytes)
+static quant_status run_rationed(const char *path, short_memory *memory, bool against)
 {
-    rationed *r = user;
-    void *p = r->calls++ == r->fail_at ? NULL : malloc(bytes);
-    r->held += p != NULL;
-    return p;
-}
-
-static void rationed_release(void *user, void *memory, size_t bytes)
-{
-    (void)bytes;
-    ((rationed *)user)->held -= memory != NULL;
-    free(memory);
-}
-
-static quant_status run_rationed(const char *path, rationed *ration, bool against)
-{
-    const quant_allocator hooks = {rationed_alloc, rationed_release, ration};
-    quant_context *ctx = quant_context_new(&hooks);
+    quant_context *ctx = short_memory_context(memory);
     quant_scheme scheme;
     quant_bank *bank = NULL, *other = NULL;
     quant_compare_result *r = NULL;
@@ -224,10 +205,10 @@ static void short_memory_is_told_and_leaks_nothing(void)
     for (int against = 0; against < 2; against++) {
         quant_status s = QUANT_ENOMEM;
         for (long k = 0; s == QUANT_ENOMEM && k < 2000; k++) {
-            rationed ration = {0, 0, k};
-            s = run_rationed(path, &ration, against);
+            short_memory memory = {.fail_at = k};
+            s = run_rationed(path, &memory, against);
             CU_ASSERT(s == QUANT_OK || s == QUANT_ENOMEM);
-            CU_ASSERT_EQUAL(ration.held, 0);
+            CU_ASSERT_EQUAL(memory.held, 0);
         }
         CU_ASSERT_EQUAL(s, QUANT_OK);
     }

@@ -5,6 +5,7 @@
 
 #include "quant/internal.h"
 #include "quant/shape.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 static void null_context_is_a_context(void)
@@ -44,32 +45,10 @@ static void message_escapes_control_bytes(void)
     quant_context_free(ctx);
 }
 
-typedef struct counting {
-    long held;
-    long until_failure;
-} counting;
-
-static void *counting_alloc(void *user, size_t bytes)
-{
-    counting *c = user;
-    if (c->until_failure-- == 0) {
-        return NULL;
-    }
-    c->held += (long)bytes;
-    return malloc(bytes);
-}
-
-static void counting_release(void *user, void *memory, size_t bytes)
-{
-    ((counting *)user)->held -= (long)bytes;
-    free(memory);
-}
-
 static void allocator_is_used_and_balanced(void)
 {
-    counting c = {0, 2};
-    quant_allocator a = {counting_alloc, counting_release, &c};
-    quant_context *ctx = quant_context_new(&a);
+    short_memory c = {.fail_at = 2};
+    quant_context *ctx = short_memory_context(&c);
     void *p = quant_alloc(ctx, 100, 3);
     CU_ASSERT_PTR_NOT_NULL(p);
     CU_ASSERT_EQUAL((uintptr_t)p % 64, 0);

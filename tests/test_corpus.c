@@ -9,41 +9,10 @@
 
 #include "quant/bank/bank.h"
 #include "tests/corpus.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 /* Allocator that counts, and fails from the given allocation on. */
-typedef struct counting {
-    size_t held, peak;
-    long left; /* allocations until failure; negative: never */
-    long once; /* fail only that one */
-    long fired;
-} counting;
-
-static void *counting_alloc(void *user, size_t count)
-{
-    counting *c = user;
-    if (c->left == 0) {
-        c->left = c->once ? -1 : 0;
-        c->fired = 1;
-        return NULL;
-    }
-    c->left -= c->left > 0;
-    c->held += count;
-    c->peak = c->held > c->peak ? c->held : c->peak;
-    return malloc(count);
-}
-
-static void counting_release(void *user, void *memory, size_t count)
-{
-    ((counting *)user)->held -= count;
-    free(memory);
-}
-
-static quant_context *counting_context(counting *c)
-{
-    return quant_context_new(&(quant_allocator){counting_alloc, counting_release, c});
-}
-
 static void one_line(const char *message, const char *path)
 {
     CU_ASSERT(strlen(message) > strlen(path) + 10);
@@ -92,8 +61,8 @@ static void names_of_rows_are_unique(void)
 static void memory_is_bounded_by_the_file(void)
 {
     for (size_t i = 0; i < corpus_count; i++) {
-        counting c = {.left = -1};
-        quant_context *ctx = counting_context(&c);
+        short_memory c = {.fail_at = -1};
+        quant_context *ctx = short_memory_context(&c);
         quant_bank *bank;
         bytes b = {NULL, 0, 0};
         corpus_build(&corpus_rows[i], &b);
@@ -127,8 +96,8 @@ static void allocations_may_fail(void)
         for (long k = 1, done = 0; !done; k++) { /* 0 is the context itself */
             quant_status s = QUANT_ENOMEM;
             for (long once = 0; once < 2; once++) {
-                counting c = {.left = k, .once = once};
-                quant_context *ctx = counting_context(&c);
+                short_memory c = {.fail_at = k, .ever_after = !once};
+                quant_context *ctx = short_memory_context(&c);
                 open_and_read(ctx, path, &s);
                 done = !c.fired;
                 CU_ASSERT_EQUAL(s, done ? corpus_rows[i].expected : QUANT_ENOMEM);
@@ -261,8 +230,8 @@ static void a_sparse_terabyte_is_refused_by_its_beginning(void)
                  {"r:GGUF d:3 q:0 q:0", QUANT_ETRAILING},
                  {"b:0x93 r:NUMPY b:1 b:0 w:64", QUANT_ESYNTAX},
                  {"r:{}", QUANT_ESYNTAX}};
-    counting c = {.left = -1};
-    quant_context *ctx = counting_context(&c);
+    short_memory c = {.fail_at = -1};
+    quant_context *ctx = short_memory_context(&c);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bytes b = {NULL, 0, 0};
         quant_bank *bank;

@@ -8,6 +8,7 @@
 
 #include "quant/store.h"
 #include "tests/draw.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 static quant_scheme scheme_of(const char *text)
@@ -331,27 +332,6 @@ static void spans_agree_with_the_whole(void)
     }
 }
 
-typedef struct failing {
-    long held, left;
-} failing;
-
-static void *failing_alloc(void *user, size_t bytes)
-{
-    failing *f = user;
-    if (f->left == 0) {
-        return NULL;
-    }
-    f->left--;
-    f->held += (long)bytes;
-    return malloc(bytes);
-}
-
-static void failing_release(void *user, void *memory, size_t bytes)
-{
-    ((failing *)user)->held -= (long)bytes;
-    free(memory);
-}
-
 /* The k-th allocation fails, for every k until the call passes: clean status, nothing leaks. */
 static void short_memory_is_reported(void)
 {
@@ -370,15 +350,14 @@ static void short_memory_is_reported(void)
         quant_encode_layout(NULL, &s, &shape, &l);
         void *p = malloc(l.bytes);
         for (long k = 1; st != QUANT_OK && k < 40; k++) {
-            failing f = {0, k};
-            quant_allocator a = {failing_alloc, failing_release, &f};
-            quant_context *ctx = quant_context_new(&a);
+            short_memory m = {.fail_at = k, .ever_after = true};
+            quant_context *ctx = short_memory_context(&m);
             quant_encode_info info;
             quant_context_set_threads(ctx, 2);
             st = quant_encode(ctx, &s, &shape, w, p, l.bytes, &info);
             CU_ASSERT(st == QUANT_OK || st == QUANT_ENOMEM);
             quant_context_free(ctx);
-            CU_ASSERT_EQUAL(f.held, 0);
+            CU_ASSERT_EQUAL(m.held, 0);
         }
         CU_ASSERT_EQUAL(st, QUANT_OK);
         free(p);

@@ -8,6 +8,7 @@
 #include "quant/quant.h"
 #include "tests/draw.h"
 #include "tests/judge.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 /* One product with its operands; everything on the heap, so that ASan sees each end. */
@@ -295,24 +296,10 @@ static void scales_are_checked(void)
     quant_context_free(c);
 }
 
-static void *no_memory(void *user, size_t bytes)
-{
-    int *left = user;
-    return (*left)-- > 0 ? malloc(bytes) : NULL;
-}
-
-static void give_back(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    (void)bytes;
-    free(memory);
-}
-
 static void row_sums_may_find_no_memory(void)
 {
-    int left = 1; /* the context itself */
-    const quant_allocator none = {no_memory, give_back, &left};
-    quant_context *ctx = quant_context_new(&none);
+    short_memory m = {.fail_at = 1, .ever_after = true}; /* 0 is the context itself */
+    quant_context *ctx = short_memory_context(&m);
     const float one = 1.0f;
     const int8_t zero = 3;
     given_product g = product_new(2, 3, 5, ANY_CODES, 3);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/packed_matrix.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 enum { OWN = 16, MOST = 1400 }; /* packed_matrix_own */
@@ -148,19 +149,6 @@ static void arguments_are_checked(void)
     quant_context_free(c);
 }
 
-static void *no_memory(void *user, size_t bytes)
-{
-    int *left = user;
-    return (*left)-- > 0 ? malloc(bytes) : NULL;
-}
-
-static void give_back(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    (void)bytes;
-    free(memory);
-}
-
 static void any_allocation_may_fail(void)
 {
     draw d = draw_begin("gemv-memory", 0);
@@ -168,16 +156,14 @@ static void any_allocation_may_fail(void)
     const quant_gemv_input x = {m.codes, m.scales, 0};
     quant_status last = QUANT_ENOMEM;
     for (int k = 1; k < 4; k++) {
-        int left = k;
-        const quant_allocator a = {no_memory, give_back, &left};
-        quant_context *ctx = quant_context_new(&a);
+        short_memory short_of = {.fail_at = k, .ever_after = true};
+        quant_context *ctx = short_memory_context(&short_of);
         last = quant_gemv_s8(ctx, &m.scheme, &m.shape, m.packed, m.layout.bytes, &x, m.y);
         CU_ASSERT_EQUAL(last, k < 3 ? QUANT_ENOMEM : QUANT_OK);
         quant_context_free(ctx);
     }
-    int left = 1;
-    const quant_allocator a = {no_memory, give_back, &left};
-    quant_context *ctx = quant_context_new(&a);
+    short_memory short_of = {.fail_at = 1, .ever_after = true};
+    quant_context *ctx = short_memory_context(&short_of);
     CU_ASSERT_EQUAL(quant_gemv_f32(ctx, &m.scheme, &m.shape, m.packed, m.layout.bytes, m.x, m.y),
                     QUANT_ENOMEM);
     quant_context_free(ctx);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/draw.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 enum { MOST = 1200, ROOM = 16384 };
@@ -182,26 +183,6 @@ static void what_cannot_be_weighted_is_refused(void)
     quant_context_free(ctx);
 }
 
-typedef struct failing {
-    long held, left;
-} failing;
-
-static void *failing_alloc(void *user, size_t bytes)
-{
-    failing *f = user;
-    if (f->left-- <= 0) {
-        return NULL;
-    }
-    f->held += (long)bytes;
-    return malloc(bytes);
-}
-
-static void failing_release(void *user, void *memory, size_t bytes)
-{
-    ((failing *)user)->held -= (long)bytes;
-    free(memory);
-}
-
 static void short_memory_is_reported(void)
 {
     quant_shape shape;
@@ -209,14 +190,13 @@ static void short_memory_is_reported(void)
     quant_scheme s = scheme_of(list[1].text);
     quant_status st = QUANT_ENOMEM;
     for (long k = 1; st != QUANT_OK && k < 40; k++) {
-        failing f = {0, k};
-        quant_allocator a = {failing_alloc, failing_release, &f};
-        quant_context *ctx = quant_context_new(&a);
+        short_memory m = {.fail_at = k, .ever_after = true};
+        quant_context *ctx = short_memory_context(&m);
         quant_encode_options o = {importance, NULL};
         st = quant_encode_with(ctx, &s, &shape, w, packed, ROOM, &o);
         CU_ASSERT(st == QUANT_OK || st == QUANT_ENOMEM);
         quant_context_free(ctx);
-        CU_ASSERT_EQUAL(f.held, 0);
+        CU_ASSERT_EQUAL(m.held, 0);
     }
     CU_ASSERT_EQUAL(st, QUANT_OK);
 }

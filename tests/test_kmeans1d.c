@@ -5,6 +5,7 @@
 
 #include "quant/internal.h"
 #include "tests/kmeans1d_cases.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 static int same_answer(const kmeans_answer *a, const kmeans_answer *b, double total)
@@ -163,24 +164,10 @@ static void refuses_what_breaks_the_contract(void)
     quant_context_free(ctx);
 }
 
-static void *no_memory(void *user, size_t bytes)
-{
-    int *left = user;
-    return (*left)-- > 0 ? malloc(bytes) : NULL;
-}
-
-static void free_memory(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    (void)bytes;
-    free(memory);
-}
-
 static void reports_exhausted_memory(void)
 {
-    int left = 1; /* the context itself */
-    quant_allocator allocator = {no_memory, free_memory, &left};
-    quant_context *ctx = quant_context_new(&allocator);
+    short_memory memory = {.fail_at = 1, .ever_after = true}; /* 0 is the context itself */
+    quant_context *ctx = short_memory_context(&memory);
     const double x[] = {1, 2, 3};
     const float y[] = {1, 2};
     double v[2], w[2];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/kmeans1d_cases.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 enum { TRIANGLE = KMEANS_MAX_K * (KMEANS_MAX_K + 1) / 2 };
@@ -116,19 +117,6 @@ static void broken_contracts_are_refused(void)
     CU_ASSERT(one[0] == 0 && one[4] == 0);
 }
 
-static void *failing_alloc(void *user, size_t bytes)
-{
-    int *left = user;
-    return (*left)-- > 0 ? malloc(bytes) : NULL;
-}
-
-static void plain_release(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    (void)bytes;
-    free(memory);
-}
-
 static void short_memory_is_reported(void)
 {
     const double x[] = {1, 2, 4};
@@ -136,9 +124,8 @@ static void short_memory_is_reported(void)
     quant_points p = {x, NULL, 3};
     quant_curve c = {2, one, NULL, NULL, NULL};
     for (int k = 1; k <= 3; k++) { /* the context is the first */
-        int left = k;
-        quant_allocator a = {failing_alloc, plain_release, &left};
-        quant_context *ctx = quant_context_new(&a);
+        short_memory memory = {.fail_at = k, .ever_after = true};
+        quant_context *ctx = short_memory_context(&memory);
         quant_status want = k < 3 ? QUANT_ENOMEM : QUANT_OK;
         CU_ASSERT_EQUAL(quant_kmeans1d_curve(ctx, &p, &c), want);
         quant_context_free(ctx);

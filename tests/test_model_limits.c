@@ -6,6 +6,7 @@
 
 #include "quant/model/forward.h"
 #include "tests/scratch.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 #include "tests/tiny_model.h"
 
@@ -207,29 +208,6 @@ static void tokens_must_fit(void)
 
 /* ---- short memory --------------------------------------------------------------------------- */
 
-typedef struct counting {
-    size_t held;
-    long left;
-    bool fired;
-} counting;
-
-static void *count_alloc(void *user, size_t n)
-{
-    counting *c = user;
-    if (c->left-- == 0) {
-        c->fired = true;
-        return NULL;
-    }
-    c->held += n;
-    return malloc(n);
-}
-
-static void count_release(void *user, void *memory, size_t n)
-{
-    ((counting *)user)->held -= n;
-    free(memory);
-}
-
 static const quant_scheme *four_bits(void *user, const quant_tensor *t)
 {
     (void)t;
@@ -258,8 +236,8 @@ static void fail_each(const char *folder)
     quant_status s = QUANT_ENOMEM;
     CHECK_OK(NULL, quant_scheme_parse(NULL, "int4:block=32", &scheme));
     for (long k = 1; s != QUANT_OK && k < 5000; k++) {
-        counting c = {.left = k};
-        quant_context *ctx = quant_context_new(&(quant_allocator){count_alloc, count_release, &c});
+        short_memory c = {.fail_at = k};
+        quant_context *ctx = short_memory_context(&c);
         s = open_and_run(ctx, folder, &scheme);
         CU_ASSERT_EQUAL(s, c.fired ? QUANT_ENOMEM : QUANT_OK);
         quant_context_free(ctx);

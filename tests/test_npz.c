@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/archive.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 #define FOUR "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }"
@@ -279,29 +280,6 @@ static void deflated_members_in_turns(void)
 
 /* ---- short memory --------------------------------------------------------------------------- */
 
-typedef struct counting {
-    size_t held;
-    long left;
-    bool fired;
-} counting;
-
-static void *count_alloc(void *user, size_t n)
-{
-    counting *c = user;
-    if (c->left-- == 0) {
-        c->fired = true;
-        return NULL;
-    }
-    c->held += n;
-    return malloc(n);
-}
-
-static void count_release(void *user, void *memory, size_t n)
-{
-    ((counting *)user)->held -= n;
-    free(memory);
-}
-
 /* zlib's own allocations go through the context too. */
 static void allocations_may_fail(void)
 {
@@ -309,8 +287,8 @@ static void allocations_may_fail(void)
     const char *path = bytes_save(&a.b, "short.npz");
     quant_status s = QUANT_ENOMEM;
     for (long k = 1; s != QUANT_OK && k < 1000; k++) {
-        counting c = {.left = k};
-        quant_context *ctx = quant_context_new(&(quant_allocator){count_alloc, count_release, &c});
+        short_memory c = {.fail_at = k};
+        quant_context *ctx = short_memory_context(&c);
         quant_bank *bank = NULL;
         unsigned char raw[12];
         s = quant_bank_open(ctx, path, &bank);

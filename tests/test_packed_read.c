@@ -6,6 +6,7 @@
 
 #include "tests/given.h"
 #include "tests/scratch.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 /* int3:block=4,asym on [2, 5]: 30 bits of codes, 4 regions, 12 bits of zero points. */
@@ -273,28 +274,6 @@ static void kept_columns_are_transposed(void)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-typedef struct meter {
-    long held, until_failure;
-    int always, fired;
-} meter;
-
-static void *meter_alloc(void *user, size_t bytes)
-{
-    meter *m = user;
-    if (m->until_failure-- == 0 || (m->fired && m->always)) {
-        m->fired = 1;
-        return NULL;
-    }
-    m->held += (long)bytes;
-    return malloc(bytes);
-}
-
-static void meter_release(void *user, void *memory, size_t bytes)
-{
-    ((meter *)user)->held -= (long)bytes;
-    free(memory);
-}
-
 static quant_status whole_way(quant_context *ctx, const char *source, const char *middle,
                               const char *last)
 {
@@ -324,9 +303,8 @@ static void short_memory_leaves_the_old_files(void)
     for (int always = 0; always < 2; always++) {
         int fired = 1;
         for (long k = 1; fired && k < 500; k++) {
-            meter m = {0, k, always, 0};
-            quant_allocator hooks = {meter_alloc, meter_release, &m};
-            quant_context *ctx = quant_context_new(&hooks);
+            short_memory m = {.fail_at = k, .ever_after = always};
+            quant_context *ctx = short_memory_context(&m);
             scratch_put(last, "old", 3);
             quant_status s = whole_way(ctx, source, middle, last);
             fired = m.fired;

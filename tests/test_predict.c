@@ -7,6 +7,7 @@
 
 #include "quant/quant.h"
 #include "tests/schemes.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
 /* What is promised of a prediction, in dB. Rounding errors of n weights have a mean square that
@@ -220,27 +221,6 @@ static void refusals_are_those_of_encode(void)
     CU_ASSERT_EQUAL(statistics_of("lut4:tensor,mode=unique", w, square, &p), QUANT_ERANGE);
 }
 
-typedef struct short_memory {
-    long held, until_failure;
-} short_memory;
-
-static void *short_alloc(void *user, size_t bytes)
-{
-    short_memory *m = user;
-    if (m->until_failure-- == 0) {
-        return NULL;
-    }
-    m->held++;
-    return malloc(bytes);
-}
-
-static void short_release(void *user, void *memory, size_t bytes)
-{
-    (void)bytes;
-    ((short_memory *)user)->held--;
-    free(memory);
-}
-
 static void every_allocation_may_fail(void)
 {
     static float w[N];
@@ -253,9 +233,8 @@ static void every_allocation_may_fail(void)
         quant_status status = QUANT_ENOMEM;
         CU_ASSERT_EQUAL(quant_scheme_parse(NULL, schemes[i], &s), QUANT_OK);
         for (long k = 1; status == QUANT_ENOMEM && k < 20; k++) {
-            short_memory m = {0, k};
-            quant_allocator a = {short_alloc, short_release, &m};
-            quant_context *ctx = quant_context_new(&a);
+            short_memory m = {.fail_at = k};
+            quant_context *ctx = short_memory_context(&m);
             quant_statistics *statistics = NULL;
             status = quant_statistics_new(ctx, &s, &shape, w, &statistics);
             quant_statistics_free(ctx, statistics);

@@ -6,34 +6,14 @@
 
 #include "quant/lab/chain.h"
 #include "tests/deep_model.h"
+#include "tests/short_memory.h"
 #include "tests/test.h"
 
-typedef struct ration {
-    long held, calls, fail_at;
-} ration;
-
-static void *take(void *user, size_t bytes)
-{
-    ration *r = user;
-    void *p = r->calls++ == r->fail_at ? NULL : malloc(bytes);
-    r->held += p != NULL;
-    return p;
-}
-
-static void give(void *user, void *p, size_t bytes)
-{
-    ration *r = user;
-    (void)bytes;
-    r->held -= p != NULL;
-    free(p);
-}
-
 /* The status with the allocation number fail_at missing; < 0: none. */
-static quant_status run(quant_model *model, bool chain, long fail_at, ration *r)
+static quant_status run(quant_model *model, bool chain, long fail_at, short_memory *m)
 {
-    *r = (ration){0, 0, fail_at};
-    const quant_allocator hooks = {take, give, r};
-    quant_context *ctx = quant_context_new(&hooks);
+    *m = (short_memory){.fail_at = fail_at};
+    quant_context *ctx = short_memory_context(m);
     quant_scheme scheme;
     quant_status s = QUANT_ENOMEM;
     if (ctx && quant_scheme_parse(ctx, "lut2:tensor", &scheme) == QUANT_OK) {
@@ -60,7 +40,7 @@ static void short_memory_is_told(void)
     quant_context *ctx = quant_context_new(NULL);
     quant_model *model = deep_model_make_experts(ctx, 5, 2);
     for (int chain = 0; chain < 2; chain++) {
-        ration all, r;
+        short_memory all, r;
         run(model, chain, -1, &r); /* the bank keeps what its first reading needs */
         CU_ASSERT_EQUAL(run(model, chain, -1, &all), QUANT_OK);
         CU_ASSERT(all.held == 0 && all.calls > 10);
@@ -70,7 +50,7 @@ static void short_memory_is_told(void)
             bool good = s == QUANT_ENOMEM && r.held == 0;
             CU_ASSERT(good);
             if (!good) {
-                test_failed_case((uint64_t)k, "chain %d, allocation %ld of %ld: %s, %ld held",
+                test_failed_case((uint64_t)k, "chain %d, allocation %ld of %ld: %s, %zu held",
                                  chain, k, all.calls, quant_status_word(s), r.held);
             }
         }

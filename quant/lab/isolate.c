@@ -222,7 +222,6 @@ quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, si
                              size_t *room)
 {
     study s = {.in = in, .model = in->model};
-    size_t homes = (size_t)(quant_model_sizes_of(in->model)->layers + 1) * QUANT_ROLE_COUNT;
     quant_status status = find_homes(&s);
     if (status == QUANT_OK) {
         status = list_units(&s);
@@ -230,7 +229,7 @@ quant_status lab_isolate_run(const lab_isolate *in, quant_isolate_row **rows, si
     if (status == QUANT_OK) {
         status = run_units(&s);
     }
-    quant_release(in->ctx, s.homes, homes, sizeof *s.homes);
+    quant_release(in->ctx, s.homes, homes_room(in->model), sizeof *s.homes);
     *rows = s.rows;
     *count = s.row_count;
     *room = (size_t)s.units + 1;
