@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make            libraries and the command under build/       make demo     what schemes do to the bundled model
 # make check      tests (2 minutes)   make ci   the longer tier: more cases, clang, sanitizers, lint
+# make extra      libquant on AArch64 under qemu (make deps-extra)
 # make lint | asan | bench | bench-peers | notebooks | deps | install DESTDIR= PREFIX=   V=1 shows the commands
 VERSION := 0.1.0
 SOVERSION := 0
@@ -14,7 +15,7 @@ CFLAGS += -std=c11 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-mat
 LDFLAGS += -fopenmp $(SAN)
 LAB_LIBS := -ljansson -lgsl -lfftw3 -llapacke -lopenblas -lz
 LIBM := -lm
-X86 := $(filter x86_64,$(shell uname -m))
+X86 := $(filter x86_64-%,$(shell $(CC) -dumpmachine))
 Q := $(if $(V),,@)
 say = $(if $(V),,@echo "  $(1)	$(2)")
 
@@ -27,7 +28,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_OBJ := $(call obj,$(CORE_SRC))
 LAB_OBJ := $(call obj,$(LAB_SRC))
 
-.PHONY: all demo check ci lint asan bench bench-peers figures notebooks deps deps-extra install clean test-programs
+.PHONY: all demo check ci extra lint asan bench bench-peers figures notebooks deps deps-extra install clean test-programs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -107,6 +108,16 @@ $(B)/tests/peak: $(call obj,tests/peak/peak.c)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link)
+# What needs libquant alone, for any processor (tests/extra/run.sh).
+CORE_TESTS := $(shell sed -n 's|^SUITE(\(.*\))|tests/test_\1.c|p' tests/extra/suites.def) \
+  $(wildcard tests/judge*.c) $(patsubst %,tests/%.c,main draw schemes packed_matrix \
+  kmeans1d_cases textbook_entropy extra/cunit)
+$(B)/tests/core: $(call obj,$(CORE_TESTS)) $(B)/libquant.a
+$(B)/tests/digests: $(call obj,tests/extra/digests.c) $(B)/libquant.a
+$(B)/tests/core $(B)/tests/digests:
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -static $(LDFLAGS) -o $@ $^ $(LIBM)
 $(B)/tests/figures: $(call obj,$(wildcard tests/figures/*.c)) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -122,7 +133,7 @@ $(B)/notebooks/%: $(B)/obj/notebooks-c/%.o $(B)/obj/notebooks-c/notebook.o $(STA
 DEPS := gcc libc6-dev pkg-config liblapacke-dev libopenblas-dev libfftw3-dev libgsl-dev \
         libcunit1-dev libjansson-dev zlib1g-dev libsqlite3-dev gnuplot-nox
 DEPS_CI := clang libomp-dev clang-tidy
-DEPS_EXTRA := libdnnl-dev
+DEPS_EXTRA := libdnnl-dev gcc-aarch64-linux-gnu qemu-user
 deps:
 	@sh tests/deps.sh $(DEPS)
 deps-extra:
@@ -138,6 +149,8 @@ ci:
 	@sh tests/deps.sh $(DEPS) $(DEPS_CI)
 	@$(MAKE) --no-print-directory test-programs
 	@sh tests/ci.sh
+extra:
+	@sh tests/extra/run.sh
 asan: # a fifth of the random cases: the sanitizers are slow
 	@$(MAKE) --no-print-directory B=build/asan OPT=-O1 \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test-programs

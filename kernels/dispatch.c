@@ -48,17 +48,20 @@ enum { YMM = 0x06, ZMM = 0xe6 };             /* saved: xmm and ymm; also masks a
 #define VBMI_VBMI2 (BIT(1) | BIT(6))         /* leaf 7 ECX */
 #define VNNI BIT(11)
 
-/* A level needs what is in its row and everything that the rows above it need. */
+/* A level needs what is in its row and everything that the level it stands upon needs. */
 static const struct {
     const char *name;
+    qk_isa upon;
     features needs;
     bool (*override)(qk_table *t);
 } levels[QK_ISA_COUNT] = {
-    [QK_SCALAR] = {"scalar", {0, 0, 0, 0}, NULL},
-    [QK_AVX2] = {"avx2", {F16C, AVX2, 0, YMM}, qk_override_avx2},
-    [QK_AVX512] = {"avx512", {0, F_DQ_BW_VL, 0, ZMM}, qk_override_avx512},
-    [QK_AVX512VNNI] = {"avx512vnni", {0, 0, VNNI, ZMM}, qk_override_avx512vnni},
-    [QK_AVX512VBMI] = {"avx512vbmi", {0, 0, VBMI_VBMI2, ZMM}, qk_override_avx512vbmi},
+    [QK_SCALAR] = {"scalar", QK_SCALAR, {0, 0, 0, 0}, NULL},
+    [QK_NEON] = {"neon", QK_SCALAR, {0, 0, 0, 0}, qk_override_neon},
+    [QK_AVX2] = {"avx2", QK_SCALAR, {F16C, AVX2, 0, YMM}, qk_override_avx2},
+    [QK_AVX512] = {"avx512", QK_AVX2, {0, F_DQ_BW_VL, 0, ZMM}, qk_override_avx512},
+    [QK_AVX512VNNI] = {"avx512vnni", QK_AVX512, {0, 0, VNNI, ZMM}, qk_override_avx512vnni},
+    [QK_AVX512VBMI] = {"avx512vbmi", QK_AVX512VNNI, {0, 0, VBMI_VBMI2, ZMM},
+                       qk_override_avx512vbmi},
 };
 
 static qk_table tables[QK_ISA_COUNT];
@@ -72,19 +75,17 @@ static bool has(features f, features needs)
            (f.seven_c & needs.seven_c) == needs.seven_c && (f.saved & needs.saved) == needs.saved;
 }
 
-/* The level that QUANT_ISA caps at; unset or empty is no cap. */
+/* The level that QUANT_ISA caps at; unset or empty: the highest that is present. */
 static qk_isa cap(void)
 {
     const char *word = getenv("QUANT_ISA");
-    if (!word || !word[0]) {
-        return (qk_isa)(QK_ISA_COUNT - 1);
-    }
+    const bool any = !word || !word[0];
+    int found = QK_SCALAR;
     for (int level = 0; level < QK_ISA_COUNT; level++) {
-        if (strcmp(word, levels[level].name) == 0) {
-            return (qk_isa)level;
-        }
+        bool named = any ? present[level] : strcmp(word, levels[level].name) == 0;
+        found = named ? level : found;
     }
-    return QK_SCALAR;
+    return (qk_isa)found;
 }
 
 static void fill(void)
@@ -96,13 +97,13 @@ static void fill(void)
     tables[QK_SCALAR].name = levels[QK_SCALAR].name;
     present[QK_SCALAR] = true;
     for (int level = 1; level < QK_ISA_COUNT; level++) {
-        tables[level] = tables[level - 1];
+        const qk_isa upon = levels[level].upon;
+        tables[level] = tables[upon];
         tables[level].name = levels[level].name;
-        present[level] = present[level - 1] && has(f, levels[level].needs) &&
+        present[level] = present[upon] && has(f, levels[level].needs) &&
                          levels[level].override(&tables[level]);
     }
-    for (int level = 0; level <= (int)cap(); level++) {
-        in_use = present[level] ? (qk_isa)level : in_use;
+    for (in_use = cap(); !present[in_use]; in_use = levels[in_use].upon) {
     }
 }
 

@@ -226,10 +226,11 @@ typedef struct qk_table {
 #undef QK_OP
 } qk_table;
 
-/* Levels in ascending order; each includes the ones before it. A level that this build or this
- * processor lacks has no table. */
+/* Levels in ascending order; of one processor's levels each includes the ones before it, and all
+ * include scalar. A level that this build or this processor lacks has no table. */
 typedef enum qk_isa {
     QK_SCALAR,
+    QK_NEON,       /* AArch64, of which Advanced SIMD is a part */
     QK_AVX2,       /* AVX2, F16C */
     QK_AVX512,     /* AVX-512 F, BW, DQ, VL */
     QK_AVX512VNNI, /* and VNNI: sums of byte products */
@@ -238,7 +239,8 @@ typedef enum qk_isa {
 } qk_isa;
 
 /* The table in use: the highest level the processor has, capped by the environment variable
- * QUANT_ISA (read once, thread-safe; an unknown value means scalar). */
+ * QUANT_ISA (read once, thread-safe; an unknown word, or a level of other processors, means
+ * scalar). */
 const qk_table *qk(void);
 
 /* The table of one level with the levels below filling its gaps; NULL when it cannot run here. */
@@ -249,6 +251,7 @@ const char *qk_isa_name(qk_isa level);
 #define QK_OP(op, cls) qk_##cls##_fn qk_##op##_scalar;
 #include "kernels/kernels.def"
 #undef QK_OP
+bool qk_override_neon(qk_table *t);
 bool qk_override_avx2(qk_table *t);
 bool qk_override_avx512(qk_table *t);
 bool qk_override_avx512vnni(qk_table *t);

@@ -50,7 +50,7 @@ extern "C" {
 
 /* "0.1.0", of the library that runs. */
 const char *quant_version(void);
-/* Name of the instruction set level in use: "scalar", "avx2", "avx512", ... */
+/* Name of the instruction set level in use: "scalar", "neon", "avx2", "avx512", ... */
 const char *quant_isa(void);
 
 #ifdef __cplusplus

@@ -68,6 +68,7 @@ static void random_lengths_give_the_bytes_of_scalar(void)
     }
 }
 
+/* A level of other processors caps at scalar, whatever is here. */
 static void qk_is_the_highest_level_below_the_cap(void)
 {
     const char *word = getenv("QUANT_ISA");
@@ -75,6 +76,9 @@ static void qk_is_the_highest_level_below_the_cap(void)
     const char *want = "";
     for (int isa = 0; word && isa < QK_ISA_COUNT; isa++) {
         cap = strcmp(word, qk_isa_name((qk_isa)isa)) == 0 ? isa : cap;
+    }
+    if (word && word[0] && (cap == QK_NEON) != (qk_table_for(QK_NEON) != NULL)) {
+        cap = QK_SCALAR;
     }
     for (int isa = 0; isa <= cap; isa++) {
         const qk_table *t = qk_table_for((qk_isa)isa);

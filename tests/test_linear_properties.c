@@ -359,9 +359,9 @@ static void subnormal_scales_never_clamp(void)
         }
         quant_linear_fit f = quant_linear_choose(&s, x, NULL, 16, 1);
         double low = 0, high = 0;
-        for (int i = 0; i < 16; i++) {
-            low = fmin(low, (double)x[i]);
-            high = fmax(high, (double)x[i]);
+        for (int i = 0; i < 16; i++) { /* fmin here crashes gcc 12 for AArch64 */
+            low = (double)x[i] < low ? (double)x[i] : low;
+            high = (double)x[i] > high ? (double)x[i] : high;
         }
         double steps = (double)f.p.highest - (s.asymmetric ? f.p.lowest : 0) +
                        (s.range == QUANT_RANGE_HALF ? 0.5 : 0.0);

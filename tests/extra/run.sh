@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The extra tier behind `make extra`: libquant on AArch64, cross-built and run by qemu's user mode,
+# or as it is on a machine that is one. Every step runs, the last line counts them. `make deps-extra`
+# installs what it needs; without that it says so and passes.
+cd "$(dirname "$0")/../.." || exit 2
+passed=0 failed=0
+step() { # name, command...
+    name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+    fi
+}
+
+if [ "$(uname -m)" = aarch64 ]; then
+    compiler=${CC:-gcc} emulator=
+else
+    compiler=${CROSS_CC:-aarch64-linux-gnu-gcc} emulator=${QEMU:-qemu-aarch64}
+fi
+for tool in $compiler $emulator; do
+    command -v "${tool##* }" >/dev/null || {
+        echo "skipped: AArch64, because $tool is not here (make deps-extra)"
+        echo "0 passed, 0 failed"
+        exit 0
+    }
+done
+there=build/aarch64/tests
+
+quietly() { "$@" >build/extra.log 2>&1 || { cat build/extra.log; return 1; }; }
+cross_build() {
+    mkdir -p build
+    CPPFLAGS='-Itests/extra -DSUITES_DEF="\"tests/extra/suites.def\""' \
+        quietly make -s -j2 CC="$compiler" B=build/aarch64 build/aarch64/libquant.a $there/core \
+        $there/digests
+}
+# Which of the two sides has which level; a level of other processors means scalar.
+levels() {
+    [ "$($emulator $there/digests --isa)" = neon ] &&
+        [ "$(QUANT_ISA=neon $emulator $there/digests --isa)" = neon ] &&
+        [ "$(QUANT_ISA=avx2 $emulator $there/digests --isa)" = scalar ] &&
+        { [ -z "$emulator" ] || [ "$(QUANT_ISA=neon build/tests/digests --isa)" = scalar ]; }
+}
+suites() { $emulator $there/core --cases "${CASES:-100}"; }
+# Linked statically, so that the C library comes along; what it says of dlopen goes unheard.
+here_build() { quietly make -s -j2 build/tests/digests; }
+same_bytes() {
+    build/tests/digests >build/extra.want || return 1
+    for run in "neon 1" "neon 3" "scalar 1"; do
+        QUANT_ISA=${run% *} $emulator $there/digests "${run#* }" | diff build/extra.want - || return 1
+        echo "AArch64, level ${run% *}, threads ${run#* }: the bytes of $(uname -m), level $(build/tests/digests --isa)"
+    done
+    echo "$(wc -l <build/extra.want) lines alike, SHA-256 $(sha256sum <build/extra.want | cut -c 1-64)"
+}
+
+step "AArch64 builds without a warning" cross_build
+step "digests build here" here_build
+step "levels and their cap" levels
+step "suites of libquant on AArch64, level neon" suites
+step "same bytes on both machines" same_bytes
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
