@@ -71,6 +71,11 @@ static void the_command_refuses(void)
         {"--held-out 1", "--held-out: expected it with --enough", 2},
         {"--enough -o x", "-o: expected it without --enough", 2},
         {"--enough --schemes w8a8", "expected static activations", 2},
+        {"--enough --schemes w8a8,act=static,smooth=0.5", "without smooth=", 2},
+        {"--enough --stats x", "--stats: expected it without --enough", 2},
+        {"--scheme w8a8,act=static", "expected calibrated ranges (--stats), found none", 2},
+        {"--scheme w8a8,smooth=search", "of the channels (--stats), found none", 2},
+        {"--scheme w8a8,act=static --stats x", "x: ", 5},
         {"--enough --sequences 0..3 --held-out 3..4", "expected none that calibrate", 3},
         {"-o /dev/null/x", "/dev/null/x", 5},
     };
@@ -81,6 +86,49 @@ static void the_command_refuses(void)
         CU_ASSERT_EQUAL(one.status, list[i].status);
         CU_ASSERT_PTR_NOT_NULL(strstr(one.err, list[i].word));
         CU_ASSERT_STRING_EQUAL(one.out, "");
+        run_free(&one);
+    }
+    rig_close(r);
+}
+
+/* Ranges of one run serve the next, and the statistics of that one; alphas are told. */
+static void statistics_serve_the_commands(void)
+{
+    static const struct {
+        const char *command, *word;
+        int status;
+    } list[] = {
+        {"calibrate %s -o '%s/a' --moments", "weights as stored", 0},
+        {"calibrate %s -o '%s/b' --stats '%s/a' --scheme w8a8,act=static,smooth=search",
+         "weights w8a8,act=static,smooth=search ranges ", 0},
+        {"calibrate %s -o '%s/b' --stats '%s/a' --scheme w8a8,act=static", "of something else", 5},
+        {"forward %s -o '%s/o' --stats '%s/b' --scheme w8a8,act=static,smooth=search",
+         "alpha of q k v, layer by layer: ", 0},
+        {"forward %s -o '%s/o' --force --stats '%s/a' --scheme w4a8,smooth=search",
+         "(by second moments)", 0},
+        {"propagate %s --schemes 'w8a8,smooth=search;w4a8,smooth=0.5' --format json --stats '%s/b'",
+         "\"layer\": 0, \"input\": \"attention_input\", \"alpha\": 0", 0},
+        {"propagate %s --schemes 'w8a8,smooth=search' --stats '%s/b'",
+         "(by mean squares of the channels)", 0},
+        {"propagate %s --schemes 'w8a8,smooth=search'", "of the channels (--stats), found none", 2},
+    };
+    stats_rig *r = rig_open("verb statistics", 3, true, 6, 20);
+    char to[512], operands[1024];
+    write_tokens(r);
+    snprintf(to, sizeof to, "%s", scratch_folder("statistics"));
+    snprintf(operands, sizeof operands, "'%s' --tokens '%s/tokens.npz'", r->tiny->folder,
+             r->tiny->folder);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char line[4096] = "\"$QUANT\" ";
+        size_t n = strlen(line);
+        snprintf(line + n, sizeof line - n, list[i].command, operands, to, to);
+        run_result one = run_shell("%s", line);
+        CU_ASSERT_EQUAL(one.status, list[i].status);
+        bool there = strstr(list[i].status ? one.err : one.out, list[i].word) != NULL;
+        CU_ASSERT_TRUE(there);
+        if (!there || one.status != list[i].status) {
+            test_failed_case(i, "%s%s", one.out, one.err);
+        }
         run_free(&one);
     }
     rig_close(r);
@@ -119,5 +167,6 @@ static void signals_leave_what_the_same_command_finishes(void)
 
 TEST_SUITE(calibrate_verb, {"the command reports", the_command_reports},
            {"the command refuses", the_command_refuses},
+           {"statistics serve the commands", statistics_serve_the_commands},
            {"signals leave what the same command finishes",
             signals_leave_what_the_same_command_finishes})

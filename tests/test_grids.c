@@ -52,11 +52,12 @@ static const quant_scheme *pick(void *user, const quant_tensor *t)
 
 /* What quant_grids keeps, fitted anew each time. */
 static bool fit_anew(void *user, quant_stage stage, uint64_t layer, size_t expert,
-                     const quant_activation *how, quant_activation_grid *grid)
+                     const quant_activation *how, const float *factors,
+                     quant_activation_grid *grid)
 {
     quant_site site;
     quant_stats_row row;
-    return quant_site_of_stage(stage, &site) &&
+    return !factors && quant_site_of_stage(stage, &site) &&
            quant_stats_at(user, site, layer, expert, &row) && row.rows > 0 &&
            quant_observer_fit(NULL, row.observer, 0, how, grid) == QUANT_OK;
 }
@@ -118,13 +119,13 @@ static void observers_are_asked_once(void)
         CHECK_OK(r.ctx, quant_observer_fit(r.ctx, row.observer, 0, &how, &want));
         asked = 0;
         for (int again = 0; again < 2; again++) {
-            CU_ASSERT_TRUE(quant_grids_of(grids, QUANT_STAGE_MIX, 0, 0, &how, &g[again]));
+            CU_ASSERT_TRUE(quant_grids_of(grids, QUANT_STAGE_MIX, 0, 0, &how, NULL, &g[again]));
             CU_ASSERT_EQUAL(g[again].scale, want.scale);
         }
         CU_ASSERT_EQUAL(asked, rule < QUANT_GRIDS_RULES ? 1 : 2);
-        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_ACTIVATION, 0, 0, &how, &want));
-        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_LOGITS, 0, 0, &how, &want));
-        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_MIX, 1u << 20, 0, &how, &want));
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_ACTIVATION, 0, 0, &how, NULL, &want));
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_LOGITS, 0, 0, &how, NULL, &want));
+        CU_ASSERT_FALSE(quant_grids_of(grids, QUANT_STAGE_MIX, 1u << 20, 0, &how, NULL, &want));
     }
     quant_grids_free(r.ctx, grids);
     end(&r);
@@ -170,15 +171,16 @@ static void smoothing_is_its_formula(void)
     for (int moe = 0; moe < 2; moe++) {
         rig r;
         quant_grids *grids = NULL;
-        quant_activation how = {.kind = QUANT_ACTIVATION_STATIC, .percentile = 100, .smooth = 0.6};
+        quant_scheme scheme;
         begin(&r, 6 + (uint64_t)moe, moe);
         uint64_t last = quant_model_sizes_of(r.model)->layers - 1;
+        CHECK_OK(r.ctx, quant_scheme_parse(r.ctx, "w8a8,act=static,smooth=0.6", &scheme));
         CHECK_OK(r.ctx, quant_grids_of_stats(r.ctx, r.model, r.stats, &grids));
-        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_Q, 0, &how));
-        CHECK_OK(r.ctx, quant_grids_smooth(r.ctx, grids, &how));
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_Q, 0, &scheme));
+        CHECK_OK(r.ctx, quant_grids_smooth(r.ctx, grids, &scheme));
         for (int g = 0; g < 2; g++) {
             quant_stats_row row;
-            const float *s = quant_grids_smooth_of(grids, roles[g][0], last, &how);
+            const float *s = quant_grids_smooth_of(grids, roles[g][0], last, &scheme);
             quant_stats_at(r.stats, g ? QUANT_SITE_FFN_INPUT : QUANT_SITE_ATTENTION_INPUT, last, 0,
                            &row);
             double range = 0;
@@ -190,14 +192,12 @@ static void smoothing_is_its_formula(void)
             }
             quant_activation_grid grid;
             CU_ASSERT_TRUE(quant_grids_of(grids, g ? QUANT_STAGE_FFN_INPUT
-                                                   : QUANT_STAGE_ATTENTION_INPUT, last, 0, &how,
-                                          &grid));
+                                                   : QUANT_STAGE_ATTENTION_INPUT, last, 0,
+                                          &scheme.activation, s, &grid));
             CU_ASSERT(fabs((double)grid.scale * 127 / range - 1) < 1e-5);
         }
-        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_O, last, &how));
-        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_DOWN, last, &how));
-        how.smooth = QUANT_SMOOTH_SEARCH;
-        CU_ASSERT_EQUAL(quant_grids_smooth(r.ctx, grids, &how), QUANT_EUNSUPPORTED);
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_O, last, &scheme));
+        CU_ASSERT_PTR_NULL(quant_grids_smooth_of(grids, QUANT_ROLE_DOWN, last, &scheme));
         quant_grids_free(r.ctx, grids);
         end(&r);
     }

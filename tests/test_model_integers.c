@@ -38,18 +38,21 @@ typedef struct judge {
 } judge;
 
 static bool grid_of(void *user, quant_stage stage, uint64_t layer, size_t expert,
-                    const quant_activation *how, quant_activation_grid *grid)
+                    const quant_activation *how, const float *factors,
+                    quant_activation_grid *grid)
 {
     (void)user;
     float most = 0.4f + 0.1f * (float)stage + 0.2f * (float)layer + 0.05f * (float)expert;
+    most *= factors ? factors[1] : 1;
     *grid = quant_activation_grid_of(how->asymmetric, -most, 0.8f * most);
     return expert != 1; /* of that one nothing is known */
 }
 
 /* Factors of roles whose inputs come out of a norm. */
 static const float *smooth_of(void *user, quant_role role, uint64_t layer,
-                              const quant_activation *how)
+                              const quant_scheme *scheme)
 {
+    const quant_activation *how = &scheme->activation;
     static float factor[MOST];
     (void)user;
     bool normed = role == QUANT_ROLE_Q || role == QUANT_ROLE_K || role == QUANT_ROLE_V ||
@@ -73,7 +76,7 @@ static void weights_of(const judge *j, quant_role role, uint64_t layer, uint64_t
     s.stack = t->shape.rank - 2;
     CHECK_OK(NULL, quant_bank_read_f32(NULL, quant_model_bank(j->model), at, 0, t->elements,
                                        values));
-    const float *factor = smooth_of(NULL, role, layer, &j->scheme.activation);
+    const float *factor = smooth_of(NULL, role, layer, &j->scheme);
     for (size_t i = 0; factor && i < t->elements; i++) {
         values[i] *= factor[i % t->shape.dim[t->shape.rank - 1]];
     }
@@ -94,11 +97,11 @@ static int wrong_row(const judge *j, const quant_stage_view *v, int product, con
     const quant_activation *how = &j->scheme.activation;
     quant_activation_grid grid;
     quant_activation_codes a = {code, scale, zero, 0};
+    const float *factor = smooth_of(NULL, products[product].role, v->layer, &j->scheme);
     bool fixed = how->kind == QUANT_ACTIVATION_STATIC &&
-                 grid_of(NULL, products[product].input, v->layer, v->expert, how, &grid);
+                 grid_of(NULL, products[product].input, v->layer, v->expert, how, factor, &grid);
     int wrong = 0;
     static float v_smooth[MOST];
-    const float *factor = smooth_of(NULL, products[product].role, v->layer, how);
     for (size_t i = 0; i < k; i++) {
         v_smooth[i] = factor ? x[i] / factor[i] : x[i];
     }

@@ -14,9 +14,11 @@ enum { N = 3, S = 7, LAYERS = 4, MOST = 1 << 14 };
 static quant_context *ctx;
 
 static bool any_grid(void *user, quant_stage stage, uint64_t layer, size_t expert,
-                     const quant_activation *how, quant_activation_grid *grid)
+                     const quant_activation *how, const float *factors,
+                     quant_activation_grid *grid)
 {
     (void)user;
+    (void)factors;
     (void)stage;
     (void)layer;
     (void)expert;

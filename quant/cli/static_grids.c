@@ -26,7 +26,7 @@ quant_status cli_smooth_static(quant_context *ctx, const cli_static *fixed,
                                const quant_scheme *schemes, size_t count)
 {
     for (size_t i = 0; i < count && fixed->grids; i++) {
-        QUANT_TRY(quant_grids_smooth(ctx, fixed->grids, &schemes[i].activation));
+        QUANT_TRY(quant_grids_smooth(ctx, fixed->grids, &schemes[i]));
     }
     return QUANT_OK;
 }

@@ -16,7 +16,7 @@ typedef struct job {
     cli_tokens tokens;
     quant_scheme scheme;
     quant_progress progress;
-    quant_stats *stats;
+    quant_stats *ranges, *stats;   /* --stats; what was recorded */
     quant_scheme *schemes;
     size_t scheme_count;
     quant_adequacy *curve;
@@ -36,6 +36,7 @@ static quant_status check_options(const job *j)
         {OPT_SEED, "--seed", true},       {OPT_OUTPUT, "-o", false},
         {OPT_FORCE, "--force", false},    {OPT_POSITIONS, "--positions", false},
         {OPT_SCHEME, "--scheme", false},  {OPT_MOMENTS, "--moments", false},
+        {OPT_STATS, "--stats", false},
     };
     bool enough = j->args->text[OPT_ENOUGH] != NULL;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -102,6 +103,8 @@ static quant_status run(job *j)
         }
         o.scheme = &j->scheme;
     }
+    QUANT_TRY(cli_read_stats(j->ctx, args, &j->ranges));
+    o.stats = j->ranges;
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
     return quant_calibrate(j->ctx, j->model, &j->tokens.all, &o, args->text[OPT_OUTPUT], &j->stats);
@@ -140,6 +143,7 @@ int cli_calibrate(quant_context *ctx, const cli_args *args)
         status = cli_fail(ctx, s);
     }
     quant_stats_close(ctx, j.stats);
+    quant_stats_close(ctx, j.ranges);
     quant_adequacy_free(ctx, j.curve);
     quant_release(ctx, j.schemes, j.scheme_count, sizeof *j.schemes);
     quant_model_close(ctx, j.model);

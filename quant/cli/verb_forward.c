@@ -10,6 +10,7 @@
 #include "quant/internal.h"
 #include "quant/model/forward.h"
 #include "quant/report/progress.h"
+#include "quant/report/smooth_report.h"
 
 enum { TOKENS, LOGITS, HIDDEN, ARRAYS };
 
@@ -153,6 +154,7 @@ int cli_forward(quant_context *ctx, const cli_args *args)
                cli_shown(args->text[OPT_OUTPUT], shown), j.tokens.all.n,
                j.tokens.all.n == 1 ? "" : "s", j.tokens.all.s,
                quant_model_sizes_of(j.model)->layers);
+        quant_smooth_report_text(j.fixed.grids, stdout);
     }
     quant_npz_discard(ctx, j.out);
     cli_free_static(ctx, &j.fixed);

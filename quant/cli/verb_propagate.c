@@ -73,7 +73,7 @@ static quant_status print(const job *j)
 {
     char name[512];
     quant_text_base(j->args->operand[0], name, sizeof name);
-    const quant_propagate_report report = {name, j->model, j->result};
+    const quant_propagate_report report = {name, j->model, j->result, j->fixed.grids};
     switch (j->args->number[OPT_FORMAT]) {
     case CLI_JSON:
         return quant_propagate_report_json(j->ctx, &report, stdout);

@@ -3,10 +3,12 @@
 #include "quant/lab/calibrate.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "quant/internal.h"
+#include "quant/lab/grids.h"
 #include "quant/lab/propagate_parts.h"
 #include "quant/lab/stats_parts.h"
 
@@ -19,7 +21,8 @@ typedef struct work {
     const quant_calibrate_options *options;
     const char *path;
     quant_stats_info info;
-    char scheme[QUANT_SCHEME_TEXT];
+    char scheme[QUANT_SCHEME_TEXT + QUANT_SHA256_TEXT + 16];
+    quant_grids *grids;    /* by options->stats; NULL: none */
     quant_stats *stats;
     size_t s;              /* positions that are run */
     size_t first;          /* sequence of the tokens with which the piece at work begins */
@@ -53,6 +56,29 @@ static void hash_tokens(const quant_tokens *t, char text[QUANT_SHA256_TEXT])
     quant_sha256_end(&h, text);
 }
 
+/* The scheme, and which ranges it goes by: part of what this run is. */
+static quant_status take_scheme(work *w)
+{
+    const quant_calibrate_options *o = w->options;
+    char sha256[QUANT_SHA256_TEXT];
+    w->info.scheme = w->scheme;
+    if (!o->scheme) {
+        return QUANT_OK;
+    }
+    quant_scheme_print(o->scheme, w->scheme);
+    if (!o->stats) {
+        return QUANT_OK;
+    }
+    QUANT_TRY(quant_grids_of_stats(w->ctx, w->model, o->stats, &w->grids));
+    QUANT_TRY(quant_grids_smooth(w->ctx, w->grids, o->scheme));
+    if (o->stats->bank) {
+        size_t n = strlen(w->scheme);
+        QUANT_TRY(quant_bank_sha256(w->ctx, o->stats->bank, sha256));
+        snprintf(w->scheme + n, sizeof w->scheme - n, " ranges %s", sha256);
+    }
+    return QUANT_OK;
+}
+
 static quant_status begin(work *w)
 {
     const quant_calibrate_options *o = w->options;
@@ -63,10 +89,7 @@ static quant_status begin(work *w)
     w->info.first_sequence = o->first_sequence;
     w->info.first_position = o->first_position;
     w->info.moments = o->moments;
-    w->info.scheme = w->scheme;
-    if (o->scheme) {
-        quant_scheme_print(o->scheme, w->scheme);
-    }
+    QUANT_TRY(take_scheme(w));
     hash_tokens(w->tokens, w->info.tokens_sha256);
     QUANT_TRY(quant_bank_sha256(w->ctx, quant_model_bank(w->model), w->info.model_sha256));
     w->s = (size_t)(w->info.first_position + w->info.positions);
@@ -151,7 +174,10 @@ static quant_status check_ids(const work *w)
 static quant_status run_piece(work *w)
 {
     lab_pick pick = {.scheme = w->options->scheme};
-    const quant_forward_variant v = {.scheme = pick.scheme ? lab_pick_scheme : NULL, .user = &pick};
+    const quant_forward_variant v = {.scheme = pick.scheme ? lab_pick_scheme : NULL, .user = &pick,
+                                     .grid = w->grids ? quant_grids_of : NULL,
+                                     .smooth = w->grids ? quant_grids_smooth_of : NULL,
+                                     .grid_user = w->grids};
     const quant_forward_options o = {.stages = lab_stats_stages(), .visit = look, .user = w};
     quant_stats_info *info = &w->stats->info;
     uint64_t left = info->sequences - info->done;
@@ -196,6 +222,7 @@ quant_status quant_calibrate(quant_context *ctx, quant_model *model, const quant
               .path = path};
     quant_status s = run_all(&w);
     quant_release(ctx, w.ids, w.room, sizeof *w.ids);
+    quant_grids_free(ctx, w.grids);
     if (s != QUANT_OK) {
         quant_stats_close(ctx, w.stats);
         return s;

@@ -21,7 +21,9 @@ typedef struct quant_calibrate_options {
      * behind the last are not run. */
     uint64_t first_sequence, sequences;
     uint64_t first_position, positions;
-    const quant_scheme *scheme;   /* weights while tracing; NULL: as stored */
+    const quant_scheme *scheme;   /* of the model while tracing; NULL: as stored */
+    const quant_stats *stats;     /* of an earlier run: ranges of act=static and of channels, which
+                                     such a scheme wants; NULL: none */
     bool moments;                 /* X^T X too: 8 cols^2 bytes for every input */
     uint64_t piece;               /* sequences between two writes, rounded up to whole batches of
                                      the pass and down to 256 MiB of residual stream; 0: 32 */
@@ -32,8 +34,9 @@ typedef struct quant_calibrate_options {
 
 /* path NULL: nothing is written. An existing file that is not an interrupted run of this very call
  * is QUANT_EIO unless `replace`. QUANT_ERANGE: no such sequences or positions; QUANT_ENONFINITE:
- * names layer, input, sequence and position. What was written before a failure stays and will be
- * gone on from. *stats is NULL after failure. Memory: 48 KiB an input, and moments. */
+ * names layer, input, sequence and position; QUANT_ECHECKSUM: options->stats of another model. What
+ * was written before a failure stays and will be gone on from. *stats is NULL after failure.
+ * Memory: 48 KiB an input, and moments. */
 quant_status quant_calibrate(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                              const quant_calibrate_options *options, const char *path,
                              quant_stats **stats);

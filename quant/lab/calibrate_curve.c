@@ -62,6 +62,11 @@ static quant_status check_schemes(quant_context *ctx, const quant_adequacy_optio
             return quant_fail(ctx, QUANT_ESCHEME, "curve: expected static activations as "
                               "w8a8,act=static, found %s", text);
         }
+        if (o->schemes[i].activation.smooth != 0) {
+            quant_scheme_print(&o->schemes[i], text);
+            return quant_fail(ctx, QUANT_ESCHEME, "curve: expected inputs as they are, without "
+                              "smooth=, found %s", text);
+        }
     }
     return o->error >= 0 && o->saturation >= 0
                ? QUANT_OK

@@ -117,8 +117,8 @@ typedef struct quant_adequacy {
 } quant_adequacy;
 
 /* QUANT_ERANGE: no such sequences, or calibration and held-out ones overlap; QUANT_ESCHEME: a
- * scheme without static activations; else as quant_calibrate. Held-out prompts are run twice, all
- * others once. Same bytes for any number of threads. */
+ * scheme without static activations, or with smooth=; else as quant_calibrate. Held-out prompts are
+ * run twice, all others once. Same bytes for any number of threads. */
 quant_status quant_adequacy_run(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                              const quant_adequacy_options *options, quant_adequacy **curve);
 void quant_adequacy_free(quant_context *ctx, quant_adequacy *curve); /* NULL allowed */

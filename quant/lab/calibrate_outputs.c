@@ -68,7 +68,8 @@ static quant_status decode(bench *b, matrix *m, size_t k)
         return QUANT_ENOMEM;
     }
     m->copy[k] = copy;
-    return lab_pick_copy(b->w->ctx, &pick, m->tensor, m->w, copy, &(uint64_t){0});
+    return lab_pick_copy(b->w->ctx, &pick, m->tensor, m->w, NULL, copy,
+                         &(uint64_t){0});
 }
 
 static quant_status load_matrix(bench *b, quant_role role, uint64_t layer, matrix *m)

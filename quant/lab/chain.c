@@ -238,7 +238,7 @@ static quant_status run_step(const work *w, size_t link, size_t column, const fl
     double *both = w->both + column * vector_floats(w), *got = w->other + column * vector_floats(w);
     s->quantized = lab_pick_scheme(&pick, t) != NULL;
     if (s->quantized) {
-        QUANT_TRY(lab_pick_copy(w->ctx, &pick, t, a, copy, &(uint64_t){0}));
+        QUANT_TRY(lab_pick_copy(w->ctx, &pick, t, a, NULL, copy, &(uint64_t){0}));
         QUANT_TRY(norm_of(w, l, copy, a, &s->error_norm));
     }
     multiply(w, l, a, both, w->carried);

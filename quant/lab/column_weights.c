@@ -5,8 +5,26 @@
 #include "quant/internal.h"
 #include "quant/lab/propagate_parts.h"
 
+/* Factors of the columns of tensor i; NULL: none. */
+static const float *factors_of(const quant_model *model, size_t i, const lab_pick *pick,
+                               const quant_scheme *scheme)
+{
+    uint64_t layers = quant_model_sizes_of(model)->layers;
+    for (int role = 0; role < QUANT_ROLE_COUNT; role++) {
+        uint64_t parts = quant_model_parts(model, (quant_role)role);
+        for (uint64_t at = 0; at < layers * parts; at++) {
+            size_t index;
+            if (quant_model_part(model, (quant_role)role, at / parts, at % parts, &index) &&
+                index == i) {
+                return lab_pick_factors(pick, (quant_role)role, at / parts, scheme);
+            }
+        }
+    }
+    return NULL;
+}
+
 static quant_status measure(quant_context *ctx, quant_bank *bank, size_t i, const lab_pick *pick,
-                            quant_propagate_weights *out)
+                            const float *factors, quant_propagate_weights *out)
 {
     const quant_tensor *t = quant_bank_tensor(bank, i);
     size_t n = (size_t)t->elements;
@@ -17,7 +35,7 @@ static quant_status measure(quant_context *ctx, quant_bank *bank, size_t i, cons
         s = quant_bank_read_f32(ctx, bank, i, 0, t->elements, w);
     }
     if (s == QUANT_OK) {
-        s = lab_pick_copy(ctx, pick, t, w, copy, &bytes);
+        s = lab_pick_copy(ctx, pick, t, w, factors, copy, &bytes);
     }
     if (s == QUANT_OK) {
         quant_fidelity f = quant_fidelity_f32(ctx, w, copy, n);
@@ -41,8 +59,9 @@ quant_status lab_column_weights(quant_context *ctx, quant_model *model, const la
     lab_pick mine = *pick;
     *out = (quant_propagate_weights){.worst_cosine = (double)NAN};
     for (size_t i = 0; i < quant_bank_count(bank); i++) {
-        if (lab_pick_scheme(&mine, quant_bank_tensor(bank, i))) {
-            QUANT_TRY(measure(ctx, bank, i, pick, out));
+        const quant_scheme *scheme = lab_pick_scheme(&mine, quant_bank_tensor(bank, i));
+        if (scheme) {
+            QUANT_TRY(measure(ctx, bank, i, pick, factors_of(model, i, pick, scheme), out));
         }
     }
     return quant_bank_unchanged(ctx, bank);

@@ -23,8 +23,7 @@ typedef struct estimate {
     double error2[ROWS], output2[ROWS];
 } estimate;
 
-/* v M v^T with room for one row; not below 0, where only rounding leads. */
-static double weigh(const double *v, const double *m, size_t cols, double *product)
+double lab_quadratic_form(const double *v, const double *m, size_t cols, double *product)
 {
     double sum = 0;
     memset(product, 0, cols * sizeof *product);
@@ -61,8 +60,9 @@ static quant_status add_rows(estimate *e, uint64_t first, size_t row, size_t n,
     }
 #pragma omp parallel for num_threads(quant_context_threads(e->s->ctx)) if (n * cols * cols > WORTH)
     for (size_t r = 0; r < n; r++) {
-        e->error2[r] = weigh(error + r * cols, e->m, cols, product + r * cols);
-        e->output2[r] = weigh(weights + r * cols, e->m, cols, product + r * cols);
+        double *room = product + r * cols;
+        e->error2[r] = lab_quadratic_form(error + r * cols, e->m, cols, room);
+        e->output2[r] = lab_quadratic_form(weights + r * cols, e->m, cols, room);
     }
     for (size_t r = 0; r < n; r++) {
         out->estimate.error2 += e->error2[r];

@@ -126,6 +126,9 @@ void lab_output_parts_add(quant_output_parts *parts, const double y[4]);
 /* compare_estimate.c: fill row->estimate, where statistics with moments know the tensor. */
 quant_status lab_estimate(lab_study *s, const lab_tensor *t, const lab_copy *copy,
                           quant_compare_row *row);
+/* v m v^T of v[cols], m[cols][cols], with room for one row; not below 0, where only rounding
+ * leads. */
+double lab_quadratic_form(const double *v, const double *m, size_t cols, double *product);
 void lab_estimate_pool(quant_output_estimate *sum, const quant_output_estimate *more);
 void lab_output_parts_pool(quant_output_parts *sum, const quant_output_parts *more);
 
@@ -153,6 +156,12 @@ quant_status lab_encode_once(lab_study *s, const lab_tensor *t, lab_copy *copy,
 /* compare_smooth.c: s_j = x_most^alpha / w_most^(1 - alpha); 1 where either is 0. */
 void lab_smooth_factors(double alpha, const float *x_most, const float *w_most, size_t n,
                         float *factor);
+/* What smooth=search tries: alpha = 0.05, 0.1, ... 1; ties go to the first. */
+enum { LAB_SMOOTH_ALPHAS = 20 };
+static inline double lab_smooth_alpha(int i)
+{
+    return (i + 1) / 20.0;
+}
 /* The grid of the extremes of channels, each divided by its factor. */
 quant_activation_grid lab_smoothed_grid(const quant_observer *o, bool asymmetric,
                                         const float *smooth);

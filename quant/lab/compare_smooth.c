@@ -67,18 +67,18 @@ static quant_status apply(const smoothing *w, double alpha, lab_copy *copy, quan
     return lab_encode_once(w->s, &scaled, copy, row);
 }
 
-/* alpha = 0.05, 0.1, ... 0.95 with the least output error on the inputs; ties to the first. */
+/* The alpha with the least output error on the inputs. */
 static quant_status search(const smoothing *w, lab_copy *copy, double *best)
 {
     double least = INFINITY;
     *best = 0.5;
-    for (int i = 1; i < 20; i++) {
+    for (int i = 0; i < LAB_SMOOTH_ALPHAS; i++) {
         quant_compare_row row = {.name = w->t->info->name};
-        QUANT_TRY(apply(w, i / 20.0, copy, &row));
+        QUANT_TRY(apply(w, lab_smooth_alpha(i), copy, &row));
         QUANT_TRY(lab_activations_measure(w->s, w->t, copy, w->own, &w->own->reference, &row));
         if (row.parts.error2 < least) {
             least = row.parts.error2;
-            *best = i / 20.0;
+            *best = lab_smooth_alpha(i);
         }
     }
     return QUANT_OK;

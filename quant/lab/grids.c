@@ -12,6 +12,7 @@ typedef enum fate { UNASKED, FITTED, UNSEEN } fate;
 
 typedef struct entry {
     fate fate;
+    const float *factors; /* under which it was fitted */
     quant_activation_grid grid;
 } entry;
 
@@ -24,7 +25,8 @@ struct quant_grids {
     quant_activation rule[QUANT_GRIDS_RULES];
     entry *entries; /* [QUANT_GRIDS_RULES][inputs] */
     const quant_model *model;
-    lab_smoothing *smoothing; /* a list, one for each alpha */
+    const quant_stats *stats; /* NULL: only observers are known */
+    lab_smoothing *smoothing; /* a list, in the order asked for */
 };
 
 static const quant_stage stages[] = {QUANT_STAGE_ATTENTION_INPUT, QUANT_STAGE_MIX,
@@ -72,7 +74,9 @@ quant_status quant_grids_of_stats(quant_context *ctx, const quant_model *model,
         return quant_fail(ctx, QUANT_EINVAL, "grids: expected a model and its statistics");
     }
     QUANT_TRY(quant_stats_match(ctx, stats, quant_model_bank(model)));
-    return quant_grids_new(ctx, model, recorded, (void *)(uintptr_t)stats, grids);
+    QUANT_TRY(quant_grids_new(ctx, model, recorded, (void *)(uintptr_t)stats, grids));
+    (*grids)->stats = stats;
+    return QUANT_OK;
 }
 
 void quant_grids_free(quant_context *ctx, quant_grids *g)
@@ -84,37 +88,30 @@ void quant_grids_free(quant_context *ctx, quant_grids *g)
     }
 }
 
-quant_status quant_grids_smooth(quant_context *ctx, quant_grids *g, const quant_activation *how)
+quant_status quant_grids_smooth(quant_context *ctx, quant_grids *g, const quant_scheme *scheme)
 {
-    return how->smooth == 0 || lab_smoothing_find(g->smoothing, how->smooth, 0, 0)
+    const lab_smoothing_source from = {g->model, g->of, g->user, g->stats};
+    return scheme->activation.smooth == 0
                ? QUANT_OK
-               : lab_smoothing_add(ctx, g->model, g->of, g->user, how->smooth, &g->smoothing);
+               : lab_smoothing_add(ctx, &from, scheme, &g->smoothing);
 }
 
 const float *quant_grids_smooth_of(void *grids, quant_role role, uint64_t layer,
-                                   const quant_activation *how)
+                                   const quant_scheme *scheme)
 {
     const quant_grids *g = grids;
     int group = lab_smoothing_group(role);
-    return group < 0 ? NULL : lab_smoothing_find(g->smoothing, how->smooth, layer, group);
+    return group < 0 ? NULL : lab_smoothing_find(g->smoothing, scheme, layer, group);
 }
 
-/* Factors of what a stage shows. */
-static const float *factors_of(const quant_grids *g, quant_stage stage, uint64_t layer,
-                               const quant_activation *how)
+bool quant_grids_choice(const quant_grids *g, size_t i, quant_smooth_choice *choice)
 {
-    int group = stage == QUANT_STAGE_ATTENTION_INPUT                                     ? 0
-                : stage == QUANT_STAGE_FFN_INPUT || stage == QUANT_STAGE_EXPERT_INPUT ? 1
-                                                                                         : -1;
-    return group < 0 || how->smooth == 0
-               ? NULL
-               : lab_smoothing_find(g->smoothing, how->smooth, layer, group);
+    return lab_smoothing_choice(g->smoothing, i, choice);
 }
 
 static bool same_rule(const quant_activation *a, const quant_activation *b)
 {
-    return a->smooth == b->smooth && a->rule == b->rule && a->asymmetric == b->asymmetric &&
-           a->percentile == b->percentile;
+    return a->rule == b->rule && a->asymmetric == b->asymmetric && a->percentile == b->percentile;
 }
 
 /* Where an input is kept under a rule; NULL: no room for a further rule. */
@@ -136,7 +133,8 @@ static entry *place_of(quant_grids *g, const quant_activation *how, size_t stage
 }
 
 bool quant_grids_of(void *grids, quant_stage stage, uint64_t layer, size_t expert,
-                    const quant_activation *how, quant_activation_grid *grid)
+                    const quant_activation *how, const float *factors,
+                    quant_activation_grid *grid)
 {
     quant_grids *g = grids;
     size_t s = 0;
@@ -146,11 +144,10 @@ bool quant_grids_of(void *grids, quant_stage stage, uint64_t layer, size_t exper
     if (s == STAGES || layer >= g->layers || expert >= g->experts) {
         return false;
     }
-    entry fresh = {UNASKED, {0, 0, 0, 0}}, *e = place_of(g, how, s, layer, expert);
+    entry fresh = {UNASKED, NULL, {0, 0, 0, 0}}, *e = place_of(g, how, s, layer, expert);
     e = e ? e : &fresh;
-    if (e->fate == UNASKED) {
+    if (e->fate == UNASKED || e->factors != factors) {
         const quant_observer *o = g->of(g->user, stage, layer, expert);
-        const float *factors = factors_of(g, stage, layer, how);
         bool seen = o && o->rows > 0;
         if (seen && factors) {
             e->grid = lab_smoothed_grid(o, how->asymmetric, factors);
@@ -158,6 +155,7 @@ bool quant_grids_of(void *grids, quant_stage stage, uint64_t layer, size_t exper
             seen = seen && quant_observer_fit(NULL, o, 0, how, &e->grid) == QUANT_OK;
         }
         e->fate = seen ? FITTED : UNSEEN;
+        e->factors = factors;
     }
     *grid = e->grid;
     return e->fate == FITTED;

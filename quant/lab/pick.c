@@ -36,8 +36,8 @@ static quant_status round_trip(quant_context *ctx, const quant_scheme *scheme,
     return s;
 }
 
-quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
-                           const float *w, float *copy, uint64_t *bytes)
+static quant_status copy_of(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
+                            const float *w, float *copy, uint64_t *bytes)
 {
     lab_pick mine = *pick;
     const quant_scheme *picked = lab_pick_scheme(&mine, t);
@@ -50,4 +50,23 @@ quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant
         s = round_trip(ctx, &scheme, t, w, copy, bytes);
     }
     return s == QUANT_OK || s == QUANT_ENOMEM ? s : quant_fail_prefix(ctx, s, t->name);
+}
+
+quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
+                           const float *w, const float *factors, float *copy, uint64_t *bytes)
+{
+    size_t n = (size_t)t->elements, cols = (size_t)t->shape.dim[t->shape.rank - 1];
+    if (!factors) {
+        return copy_of(ctx, pick, t, w, copy, bytes);
+    }
+    float *scaled = quant_alloc(ctx, n, sizeof *scaled);
+    for (size_t i = 0; scaled && i < n; i++) {
+        scaled[i] = w[i] * factors[i % cols];
+    }
+    quant_status s = scaled ? copy_of(ctx, pick, t, scaled, copy, bytes) : QUANT_ENOMEM;
+    for (size_t i = 0; i < n && s == QUANT_OK; i++) {
+        copy[i] /= factors[i % cols];
+    }
+    quant_release(ctx, scaled, n, sizeof *scaled);
+    return s;
 }

@@ -96,10 +96,19 @@ typedef struct lab_pick {
 } lab_pick;
 /* The scheme, when the tensor is selected, has values to encode and fits. */
 const quant_scheme *lab_pick_scheme(void *user, const quant_tensor *t);
-/* copy[elements]: w of a tensor that is picked, encoded (with store=f32 where scales overflow) and
- * decoded; *bytes: of its codes, scales and tables. */
+/* What the columns of a role's weights in a layer are multiplied by under a scheme; NULL: by 1. */
+static inline const float *lab_pick_factors(const lab_pick *p, quant_role role, uint64_t layer,
+                                            const quant_scheme *scheme)
+{
+    return p->smooth && scheme->activation.smooth != 0
+               ? p->smooth(p->grid_user, role, layer, scheme)
+               : NULL;
+}
+/* copy[elements]: w of a tensor that is picked, its columns multiplied by factors (NULL: as they
+ * are), encoded (with store=f32 where scales overflow), decoded and divided by the factors; *bytes:
+ * of its codes, scales and tables. */
 quant_status lab_pick_copy(quant_context *ctx, const lab_pick *pick, const quant_tensor *t,
-                           const float *w, float *copy, uint64_t *bytes);
+                           const float *w, const float *factors, float *copy, uint64_t *bytes);
 /* All tensors that the column quantizes; names are the bank's. */
 quant_status lab_column_weights(quant_context *ctx, quant_model *model, const lab_pick *pick,
                                 quant_propagate_weights *out);

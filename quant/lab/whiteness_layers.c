@@ -32,7 +32,7 @@ static quant_status test_error(walk *w, const quant_tensor *t, float *error,
 }
 
 static quant_status test_tensor(walk *w, const quant_tensor *t, size_t index,
-                                quant_whiteness_row *row)
+                                const float *factors, quant_whiteness_row *row)
 {
     size_t n = (size_t)t->elements;
     float *x = quant_alloc(w->ctx, n, sizeof *x), *copy = quant_alloc(w->ctx, n, sizeof *copy);
@@ -41,7 +41,7 @@ static quant_status test_tensor(walk *w, const quant_tensor *t, size_t index,
         s = quant_bank_read_f32(w->ctx, quant_model_bank(w->model), index, 0, t->elements, x);
     }
     if (s == QUANT_OK) {
-        s = lab_pick_copy(w->ctx, &w->pick, t, x, copy, &(uint64_t){0});
+        s = lab_pick_copy(w->ctx, &w->pick, t, x, factors, copy, &(uint64_t){0});
     }
     if (s == QUANT_OK) {
         for (size_t i = 0; i < n; i++) {
@@ -75,8 +75,13 @@ static quant_status test_depth(walk *w, uint64_t depth, quant_whiteness_row *row
         for (uint64_t k = 0; k < parts; k++) {
             size_t index;
             const quant_tensor *t = quant_model_part(w->model, (quant_role)role, layer, k, &index);
-            if (lab_pick_scheme(&w->pick, t)) {
-                QUANT_TRY(test_tensor(w, t, index, row));
+            const quant_scheme *scheme = lab_pick_scheme(&w->pick, t);
+            if (scheme) {
+                const float *factors = role < QUANT_ROLE_LAYER
+                                           ? NULL
+                                           : lab_pick_factors(&w->pick, (quant_role)role, layer,
+                                                              scheme);
+                QUANT_TRY(test_tensor(w, t, index, factors, row));
             }
         }
     }

@@ -88,18 +88,21 @@ typedef struct quant_stage_view {
 typedef quant_status quant_stage_visitor(void *user, const quant_stage_view *view);
 
 /* The grid of static activations for what a stage (ATTENTION_INPUT, MIX, FFN_INPUT, ACTIVATION,
- * EXPERT_INPUT, EXPERT_ACTIVATION) of a layer shows, of one expert where it has experts. False:
- * nothing is known of it, and each token has its own range (an expert that calibration never
- * reached). The same answer for all matrices that multiply the input. */
+ * EXPERT_INPUT, EXPERT_ACTIVATION) of a layer shows, of one expert where it has experts; of what
+ * is left when each channel is divided by its factor (factors NULL: as it is). False: nothing is
+ * known of it, and each token has its own range (an expert that calibration never reached). The
+ * same answer for all matrices that multiply the input. */
 typedef bool quant_grid_fn(void *user, quant_stage stage, uint64_t layer, size_t expert,
-                           const quant_activation *how, quant_activation_grid *grid);
+                           const quant_activation *how, const float *factors,
+                           quant_activation_grid *grid);
 
-/* SmoothQuant: factors[cols] of the input channels of a role's matrices in a layer, by how->smooth.
- * Inputs are divided by them and columns of weights multiplied, before either is quantized. NULL:
- * none, as for o and down, whose inputs come out of no norm that could take them in. Matrices that
- * multiply the same input have the same factors. */
+/* SmoothQuant: factors[cols] of the input channels of a role's matrices in a layer, by
+ * scheme->activation.smooth; the scheme is the one that the variant named for the tensor. Inputs
+ * are divided by them and columns of weights multiplied, before either is quantized. NULL: none, as
+ * for o and down, whose inputs come out of no norm that could take them in. Matrices that multiply
+ * the same input have the same factors under the same scheme. */
 typedef const float *quant_smooth_fn(void *user, quant_role role, uint64_t layer,
-                                     const quant_activation *how);
+                                     const quant_scheme *scheme);
 
 typedef struct quant_forward_variant {
     /* Scheme of a tensor with two axes or more, NULL: as stored. A scheme whose scales overflow is

@@ -109,7 +109,7 @@ static quant_status encode(const model_pass *p, const model_part *part, const mo
         return quant_fail(p->ctx, QUANT_EINVAL, "act=static: expected calibrated ranges "
                           "(--stats), found none");
     }
-    fixed = fixed && v->grid(v->grid_user, in->stage, p->layer, in->expert, how, &grid);
+    fixed = fixed && v->grid(v->grid_user, in->stage, p->layer, in->expert, how, s, &grid);
     float *x = s ? smoothed(p, s, in) : NULL;
     if (s && !x) {
         return QUANT_ENOMEM;

@@ -149,7 +149,7 @@ static quant_status choose_part(model_pass *p, quant_role role, uint64_t layer,
                           "channels (--stats), found none");
     }
     part->smooth = chosen->activation.smooth != 0
-                       ? v->smooth(v->grid_user, role, layer, &chosen->activation)
+                       ? v->smooth(v->grid_user, role, layer, chosen)
                        : NULL;
     return QUANT_OK;
 }
@@ -221,5 +221,6 @@ quant_status model_weights_choose(model_pass *p, quant_role role, uint64_t layer
 bool model_weights_same(const quant_forward_variant *a, const quant_forward_variant *b)
 {
     return a->scheme == b->scheme && (a->user == b->user || !a->scheme) &&
-           a->float_activations == b->float_activations && a->float_weights == b->float_weights;
+           a->float_activations == b->float_activations && a->float_weights == b->float_weights &&
+           a->smooth == b->smooth && (a->grid_user == b->grid_user || !a->smooth);
 }

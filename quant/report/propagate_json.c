@@ -5,6 +5,7 @@
 
 #include "quant/internal.h"
 #include "quant/report/propagate_parts.h"
+#include "quant/report/smooth_report.h"
 
 /* One array over the positions for each field. */
 static void put_positions(quant_json_writer *w, const quant_propagate_column *c, uint64_t depth,
@@ -279,6 +280,7 @@ quant_status quant_propagate_report_json(quant_context *ctx, const quant_propaga
         propagate_put_logits(&w, "arithmetic_alone", &r->arithmetic, r->arithmetic_rows, r);
     }
     propagate_put_falls(&w, r);
+    quant_smooth_report_json(&w, report->grids);
     quant_json_open(&w, "schemes", '[', QUANT_JSON_LINES);
     for (size_t i = 0; i < r->column_count; i++) {
         put_column(&w, report, &r->columns[i]);

@@ -7,6 +7,7 @@
 
 #include "quant/internal.h"
 #include "quant/report/propagate_parts.h"
+#include "quant/report/smooth_report.h"
 #include "quant/report/text.h"
 
 void quant_depth_text(uint64_t depth, uint64_t depths, char text[QUANT_DEPTH_TEXT])
@@ -307,6 +308,7 @@ quant_status quant_propagate_report_table(quant_context *ctx, const quant_propag
     fprintf(to, "%s: %s, %" PRIu64 " layers; %zu sequence%s of %zu tokens, arithmetic in %s\n",
             name, quant_model_architecture(report->model), r->depths - 2, r->n,
             r->n == 1 ? "" : "s", r->s, quant_compute_text(r->compute));
+    quant_smooth_report_text(report->grids, to);
     for (size_t i = 0; i < r->column_count; i++) {
         QUANT_TRY(print_column(ctx, report, &r->columns[i], to));
     }

@@ -5,12 +5,14 @@
 
 #include <stdio.h>
 
+#include "quant/lab/grids.h"
 #include "quant/lab/propagate.h"
 
 typedef struct quant_propagate_report {
     const char *name;          /* base name of the model's path */
     const quant_model *model;
     const quant_propagate_result *result;
+    const quant_grids *grids;  /* what alphas were found (smooth=search); NULL: none */
 } quant_propagate_report;
 
 /* "embed", "0", "1", ..., "head" */
