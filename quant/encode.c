@@ -325,7 +325,8 @@ static quant_status encode_job(quant_job *job, quant_encode_info *info)
 {
     bool codebook = job->scheme.family == QUANT_FAMILY_CODEBOOK;
     bool zeros = job->scheme.asymmetric;
-    size_t regions = (size_t)job->regions.count, sums = info && codebook ? regions : 0;
+    bool has_optimum = codebook && job->scheme.dim == 1; /* of one dimension only */
+    size_t regions = (size_t)job->regions.count, sums = info && has_optimum ? regions : 0;
     double *sse = sums ? quant_alloc(job->ctx, sums, sizeof *sse) : NULL;
     job->zeros = zeros ? quant_alloc(job->ctx, regions, 1) : NULL;
     job->used_entries =

@@ -252,6 +252,7 @@ static void dirty_memory_does_not_matter(void)
         uint8_t *q = encode_new(ctx, &s, &shape, w, &l, &dirty);
         CU_ASSERT(p && q && memcmp(p, q, l.bytes) == 0);
         CU_ASSERT_EQUAL(dirty.raised_scales, 0);
+        CU_ASSERT_EQUAL(dirty.optimal_sse, 0);
         CU_ASSERT_EQUAL(clean.zero_codes, dirty.zero_codes);
         free(p), free(q);
     }
