@@ -110,14 +110,14 @@ $(B)/tests/peak: $(call obj,tests/peak/peak.c)
 	$(call link)
 # What needs libquant alone, for any processor (tests/extra/run.sh).
 CORE_TESTS := $(shell sed -n 's|^SUITE(\(.*\))|tests/test_\1.c|p' tests/extra/suites.def) \
-  $(wildcard tests/judge*.c) $(patsubst %,tests/%.c,main draw schemes packed_matrix \
-  kmeans1d_cases textbook_entropy extra/cunit)
+  $(wildcard tests/judge*.c) $(patsubst %,tests/%.c,main draw schemes short_memory \
+  packed_matrix kmeans1d_cases textbook_entropy extra/cunit)
 $(B)/tests/core: $(call obj,$(CORE_TESTS)) $(B)/libquant.a
 $(B)/tests/digests: $(call obj,tests/extra/digests.c) $(B)/libquant.a
 $(B)/tests/core $(B)/tests/digests:
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -static $(LDFLAGS) -o $@ $^ $(LIBM)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBM)
 $(B)/tests/figures: $(call obj,$(wildcard tests/figures/*.c)) $(STATIC)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quant/elementary.h"
 #include "quant/fidelity.h"
 #include "quant/internal.h"
 
@@ -78,7 +79,7 @@ double quant_relative_error(const quant_fidelity *f)
 double quant_sqnr_db(const quant_fidelity *f)
 {
     double delta = quant_relative_error(f);
-    return -20 * log10(delta);
+    return -20 * quant_log10(delta);
 }
 
 double quant_mse(const quant_fidelity *f)

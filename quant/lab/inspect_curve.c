@@ -2,6 +2,7 @@
 /* inspect_curve.c - how little a tensor can lose to a table of k values, for every k. */
 #include <math.h>
 
+#include "quant/elementary.h"
 #include "quant/internal.h"
 #include "quant/kmeans1d.h"
 #include "quant/lab/inspect.h"
@@ -25,7 +26,7 @@ static quant_status trace(quant_context *ctx, const cloud *c, quant_inspect_curv
         energy += p.weight[i] * (p.value[i] * p.value[i]);
     }
     for (size_t k = 0; k < QUANT_INSPECT_CURVE; k++) {
-        out->sqnr_db[k] = sse[k] > 0 ? 10 * log10(energy / sse[k]) : (double)INFINITY;
+        out->sqnr_db[k] = sse[k] > 0 ? 10 * quant_log10(energy / sse[k]) : (double)INFINITY;
     }
     return QUANT_OK;
 }

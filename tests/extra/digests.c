@@ -245,17 +245,23 @@ static void print_random(void)
 {
     enum { DRAWS = 4096 };
     static uint32_t words[DRAWS][4];
-    static double normal[DRAWS], uniform[DRAWS];
+    static double normal[DRAWS], uniform[DRAWS], gaussian[23][40];
     const quant_random r = quant_random_stream(1, "draws");
     for (uint64_t i = 0; i < DRAWS; i++) {
         quant_random_words(&r, i, words[i]);
         normal[i] = quant_random_normal(&r, i);
         uniform[i] = quant_random_uniform(&r, i);
     }
+    for (int bits = 2; bits <= 24; bits++) {
+        for (int k = 0; k < 40; k++) {
+            gaussian[bits - 2][k] = quant_predict_gaussian(bits, 0.5 + 0.25 * k);
+        }
+    }
     printf("random:");
     print_digest("words", words, sizeof words);
     print_digest("normals", normal, sizeof normal);
     print_digest("uniforms", uniform, sizeof uniform);
+    print_digest("predictions", gaussian, sizeof gaussian);
     printf("\n");
 }
 

@@ -31,10 +31,12 @@ for tool in $compiler $emulator; do
 done
 there=build/aarch64/tests
 
+# Linked statically, so that the C library comes along; what the linker says of dlopen in libgomp goes
+# unheard.
 quietly() { "$@" >build/extra.log 2>&1 || { cat build/extra.log; return 1; }; }
 cross_build() {
     mkdir -p build
-    CPPFLAGS='-Itests/extra -DSUITES_DEF="\"tests/extra/suites.def\""' \
+    LDFLAGS=-static CPPFLAGS='-Itests/extra -DSUITES_DEF="\"tests/extra/suites.def\""' \
         quietly make -s -j2 CC="$compiler" B=build/aarch64 build/aarch64/libquant.a $there/core \
         $there/digests
 }
@@ -46,7 +48,6 @@ levels() {
         { [ -z "$emulator" ] || [ "$(QUANT_ISA=neon build/tests/digests --isa)" = scalar ]; }
 }
 suites() { $emulator $there/core --cases "${CASES:-100}"; }
-# Linked statically, so that the C library comes along; what it says of dlopen goes unheard.
 here_build() { quietly make -s -j2 build/tests/digests; }
 same_bytes() {
     build/tests/digests >build/extra.want || return 1
