@@ -104,7 +104,7 @@ $(B)/tests/peers: $(call obj,$(wildcard tests/peers/*.c) tests/bench/read.c) $(S
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link,-ldl $(if $(call accepted,-include dnnl.h),-ldnnl))
-$(B)/tests/peak: $(call obj,tests/peak/peak.c)
+$(B)/tests/peak $(B)/tests/distinct: $(B)/tests/%: $(B)/obj/tests/peak/%.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(call link)
@@ -141,7 +141,7 @@ deps-extra:
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@sh data/demo.sh $(B)/quant
-test-programs: all $(B)/tests/main $(B)/tests/peak
+test-programs: all $(B)/tests/main $(B)/tests/peak $(B)/tests/distinct
 check: deps
 	@$(MAKE) --no-print-directory test-programs
 	$(Q)QUANT=$(B)/quant $(B)/tests/main

@@ -15,9 +15,17 @@ static size_t entries_of(const quant_job *job)
     return (size_t)1 << job->scheme.bits;
 }
 
+static bool is_narrow(const quant_job *job)
+{
+    return !job->importance &&
+           quant_codebook_is_narrow(&job->scheme, (size_t)quant_region_most(&job->regions));
+}
+
 static size_t work_bytes(const quant_job *job)
 {
-    return quant_codebook_work_bytes(&job->scheme, (size_t)quant_region_most(&job->regions));
+    size_t most = (size_t)quant_region_most(&job->regions);
+    return is_narrow(job) ? quant_codebook_narrow_bytes(&job->scheme, most)
+                          : quant_codebook_work_bytes(&job->scheme, most);
 }
 
 void quant_job_put_scales(const quant_job *job, uint64_t r, const quant_group *group)
@@ -67,18 +75,50 @@ void quant_job_load_table(const quant_job *job, uint64_t r, size_t n, float *tab
     }
 }
 
+/* In the scratch of any group, had for this one alone; a context serves one thread at a time. */
+static quant_status fit_in_more(const quant_job *job, uint64_t r, const float *x,
+                                quant_group *group, quant_codebook *table)
+{
+    size_t most = (size_t)quant_region_most(&job->regions);
+    size_t bytes = quant_codebook_work_bytes(&job->scheme, most);
+    quant_status status = QUANT_ENOMEM;
+#pragma omp critical(quant_codebook_more)
+    {
+        void *work = bytes ? quant_alloc(job->ctx, bytes, 1) : NULL;
+        if (work) {
+            status = quant_codebook_fit(&job->scheme, &job->regions, r, x, NULL, work, group,
+                                        table);
+        }
+        quant_release(job->ctx, work, bytes, 1);
+    }
+    return status;
+}
+
+static quant_status fit_table(const quant_job *job, uint64_t r, const float *x,
+                              quant_worker *worker, quant_group *group, quant_codebook *table)
+{
+    if (!is_narrow(job)) {
+        const float *importance =
+            job->importance
+                ? quant_region_values(&job->regions, r, job->importance, worker->importance)
+                : NULL;
+        return quant_codebook_fit(&job->scheme, &job->regions, r, x, importance, worker->work,
+                                  group, table);
+    }
+    *group = (quant_group){.unit = 1.0};
+    quant_status status =
+        quant_codebook_fit_narrow(&job->scheme, x, (size_t)quant_region_elements(&job->regions, r),
+                                  worker->work, table);
+    return status == QUANT_ENOMEM ? fit_in_more(job, r, x, group, table) : status;
+}
+
 static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64_t n,
                         quant_worker *worker)
 {
     quant_group group;
     quant_codebook table;
     (void)n;
-    const float *importance =
-        job->importance
-            ? quant_region_values(&job->regions, r, job->importance, worker->importance)
-            : NULL;
-    QUANT_TRY(quant_codebook_fit(&job->scheme, &job->regions, r, x, importance, worker->work,
-                                 &group, &table));
+    QUANT_TRY(fit_table(job, r, x, worker, &group, &table));
     quant_job_put_scales(job, r, &group);
     quant_job_put_table(job, r, table.entry, table.code, table.scale);
     job->used_entries[r] = (uint16_t)table.used;

@@ -122,11 +122,42 @@ quant_status quant_codebook_fit(const quant_scheme *s, const quant_regions *g, u
 {
     quant_status status = quant_codebook_collect(s, g, r, x, importance, work, group);
     if (status == QUANT_OK) {
-        status = quant_codebook_choose(s, &group->points, group->work, table);
+        const quant_point_list list = quant_point_list_of(&group->points);
+        status = quant_codebook_choose(s, &list, group->work, table);
     }
     if (status != QUANT_OK) {
         return status;
     }
     double most = fmax(fabs((double)table->entry[0]), fabs((double)table->entry[table->used - 1]));
     return isfinite((float)(most * sqrt(group->unit))) ? QUANT_OK : QUANT_ESCALE;
+}
+
+bool quant_codebook_is_narrow(const quant_scheme *s, size_t n)
+{
+    return s->dim == 1 && !s->channel_scale && s->table_store != QUANT_STORE_I8 &&
+           quant_kmeans1d_level_nodes(n, (size_t)1 << s->bits) > 0;
+}
+
+/* Fewer distinct values than levels take are clustered as ever. */
+static size_t wide_points(size_t k)
+{
+    return quant_kmeans1d_level_least(k) - 1;
+}
+
+size_t quant_codebook_narrow_bytes(const quant_scheme *s, size_t n)
+{
+    size_t k = (size_t)1 << s->bits, most = wide_points(k), counts = quant_points_narrow_bytes(n);
+    size_t wide = 2 * aligned(most * sizeof(double)) + quant_kmeans1d_work_bytes(most, k);
+    size_t narrow = quant_kmeans1d_work_bytes(quant_kmeans1d_level_nodes(n, k) - 1, k);
+    return counts == 0 ? 0 : aligned(counts) + (wide > narrow ? wide : narrow);
+}
+
+quant_status quant_codebook_fit_narrow(const quant_scheme *s, const float *x, size_t n, void *work,
+                                       quant_codebook *table)
+{
+    size_t most = wide_points((size_t)1 << s->bits), column = aligned(most * sizeof(double));
+    char *rest = (char *)work + aligned(quant_points_narrow_bytes(n));
+    double *value = (double *)(void *)rest, *weight = (double *)(void *)(rest + column);
+    quant_point_list l = quant_points_narrow_run(x, n, work, most, value, weight);
+    return quant_codebook_choose(s, &l, l.wide.value ? rest + 2 * column : rest, table);
 }

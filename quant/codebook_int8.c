@@ -50,6 +50,12 @@ static void expand(quant_codebook *t)
     }
 }
 
+static void drop_unused(const quant_points *points, quant_codebook *t)
+{
+    const quant_point_list list = quant_point_list_of(points);
+    quant_codebook_drop_unused(&list, t);
+}
+
 quant_linear_fit quant_int8_scale(quant_store store, double magnitude)
 {
     const quant_scheme s = {.family = QUANT_FAMILY_LINEAR, .bits = 8, .store = store};
@@ -76,7 +82,7 @@ quant_status quant_int8_plain(quant_store store, const quant_points *points, con
         }
     }
     expand(t);
-    quant_codebook_drop_unused(points, t);
+    drop_unused(points, t);
     return QUANT_OK;
 }
 
@@ -178,7 +184,7 @@ static void table_for_scale(search *z, const quant_points *points, size_t k, qua
         }
     }
     expand(t);
-    quant_codebook_drop_unused(points, t);
+    drop_unused(points, t);
 }
 
 /* ---- the best scale for an assignment -------------------------------------------------------- */

@@ -4,37 +4,53 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/internal.h"
 #include "quant/kmeans1d_internal.h"
 #include "quant/store.h"
 
 enum { MAX_ENTRIES = QUANT_CODEBOOK_ENTRIES };
 
-/* Candidate entries in ascending order, before rounding; their number, 0 when there are too many
- * distinct values for mode=unique. */
-static size_t candidates(const quant_scheme *s, const quant_points *points, void *work,
-                         double *entry, double *sse)
+/* The centroids of k clusters, their number and SSE; QUANT_ENOMEM: work is too small to decide. */
+static quant_status optimum(const quant_point_list *points, size_t *k, void *work, double *entry,
+                            double *sse)
 {
-    size_t k = (size_t)1 << s->bits;
-    double lowest = points->value[0], highest = points->value[points->n - 1];
-    if (s->mode == QUANT_MODE_KMEANS) {
-        size_t first[MAX_ENTRIES];
-        quant_clusters c = {0, first, entry, 0.0, 0.0};
-        quant_kmeans1d_run(points, k, work, &c);
-        *sse = c.sse;
-        return c.k;
+    size_t first[MAX_ENTRIES], nodes = quant_kmeans1d_level_nodes(points->n, *k);
+    quant_clusters c = {0, first, entry, 0.0, 0.0};
+    if (points->wide.value) {
+        quant_kmeans1d_run(&points->wide, *k, work, &c);
+    } else if (!quant_kmeans1d_levels(points, *k, nodes, work, &c)) {
+        return QUANT_ENOMEM;
     }
-    if (s->mode == QUANT_MODE_UNIQUE) {
-        if (points->n > k) {
-            return 0;
+    *k = c.k;
+    *sse = c.sse;
+    return QUANT_OK;
+}
+
+/* Up to k candidate entries in ascending order, before rounding. */
+static quant_status candidates(quant_codebook_mode mode, const quant_point_list *points, void *work,
+                               double *entry, size_t *k, double *sse)
+{
+    size_t n = points->n;
+    double lowest = quant_point_value(points, 0), highest = quant_point_value(points, n - 1);
+    double step = (highest - lowest) / (double)(*k - 1);
+    if (mode == QUANT_MODE_KMEANS) {
+        return optimum(points, k, work, entry, sse);
+    }
+    if (mode == QUANT_MODE_UNIQUE) {
+        if (n > *k) {
+            return QUANT_ERANGE;
         }
-        memcpy(entry, points->value, points->n * sizeof *entry);
-        return points->n;
+        for (size_t i = 0; i < n; i++) {
+            entry[i] = quant_point_value(points, i);
+        }
+        *k = n;
+        return QUANT_OK;
     }
-    for (size_t i = 0; i < k; i++) {
-        double step = (highest - lowest) / (double)(k - 1);
-        entry[i] = i + 1 < k ? lowest + (double)i * step : highest;
+    for (size_t i = 0; i < *k; i++) {
+        entry[i] = i + 1 < *k ? lowest + (double)i * step : highest;
     }
-    return points->n > 1 ? k : 1;
+    *k = n > 1 ? *k : 1;
+    return QUANT_OK;
 }
 
 /* Round to the storage type and drop repetitions; 0 when an entry overflows. */
@@ -67,25 +83,36 @@ void quant_codebook_thresholds(const float *entry, size_t used, float *threshold
     }
 }
 
-void quant_codebook_drop_unused(const quant_points *points, quant_codebook *table)
+/* How many values are at most x. */
+static size_t up_to(const quant_point_list *points, double x)
+{
+    size_t low = 0, high = points->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (quant_point_value(points, middle) <= x) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+void quant_codebook_drop_unused(const quant_point_list *points, quant_codebook *table)
 {
     float threshold[MAX_ENTRIES];
-    bool used[MAX_ENTRIES] = {false};
-    size_t j = 0, kept = 0;
+    size_t kept = 0, before = 0;
     quant_codebook_thresholds(table->entry, table->used, threshold);
-    for (size_t i = 0; i < points->n; i++) {
-        while (j + 1 < table->used && points->value[i] > (double)threshold[j]) {
-            j++;
-        }
-        used[j] = true;
-    }
-    for (j = 0; j < table->used; j++) {
-        if (used[j]) {
+    for (size_t j = 0; j < table->used; j++) {
+        bool last = j + 1 == table->used;
+        size_t end = last ? points->n : up_to(points, (double)threshold[j]);
+        if (end > before) {
             table->code[kept] = table->code[j];
             table->entry[kept++] = table->entry[j];
         }
+        before = end;
     }
-    for (j = kept; j < table->used; j++) {
+    for (size_t j = kept; j < table->used; j++) {
         table->code[j] = 0;
         table->entry[j] = 0.0f;
     }
@@ -108,21 +135,19 @@ double quant_codebook_error(const quant_points *points, const quant_codebook *ta
     return sum;
 }
 
-quant_status quant_codebook_choose(const quant_scheme *s, const quant_points *points, void *work,
-                                   quant_codebook *table)
+quant_status quant_codebook_choose(const quant_scheme *s, const quant_point_list *points,
+                                   void *work, quant_codebook *table)
 {
     double entry[MAX_ENTRIES];
+    size_t k = (size_t)1 << s->bits, found = k;
     memset(table, 0, sizeof *table);
-    size_t found = candidates(s, points, work, entry, &table->optimum);
-    if (found == 0) {
-        return QUANT_ERANGE;
-    }
+    QUANT_TRY(candidates(s->mode, points, work, entry, &found, &table->optimum));
     if (s->table_store == QUANT_STORE_I8) {
-        quant_status status = quant_int8_plain(s->store, points, entry, found, table);
-        if (status == QUANT_OK && s->mode == QUANT_MODE_KMEANS) {
-            quant_int8_tune(s->store, points, (size_t)1 << s->bits, work, table);
+        QUANT_TRY(quant_int8_plain(s->store, &points->wide, entry, found, table));
+        if (s->mode == QUANT_MODE_KMEANS) {
+            quant_int8_tune(s->store, &points->wide, k, work, table);
         }
-        return status;
+        return QUANT_OK;
     }
     table->used = round_entries(s->table_store, entry, found, table->entry);
     if (table->used == 0) {

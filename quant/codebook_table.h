@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "quant/kmeans1d.h"
+#include "quant/kmeans1d_internal.h"
 #include "quant/linear_range.h"
 #include "quant/region.h"
 #include "quant/scheme.h"
@@ -61,10 +61,21 @@ quant_status quant_codebook_fit(const quant_scheme *s, const quant_regions *g, u
                                 const float *x, const float *importance, void *work,
                                 quant_group *group, quant_codebook *table);
 
-/* Choose the table of the points (n >= 1, ascending). QUANT_ERANGE: mode=unique with more than 2^b
- * of them; QUANT_ESCALE: an entry, or with lut=int8 the scale, overflows its storage type. */
-quant_status quant_codebook_choose(const quant_scheme *s, const quant_points *points, void *work,
-                                   quant_codebook *table);
+/* One table for many weights, each of which counts once, from a third of the scratch: no pcs, no
+ * lut=int8. The bytes are those of quant_codebook_fit. */
+bool quant_codebook_is_narrow(const quant_scheme *s, size_t n);
+size_t quant_codebook_narrow_bytes(const quant_scheme *s, size_t n);
+
+/* QUANT_ENOMEM: so many partitions are about as good that this scratch cannot tell them apart
+ * (kmeans1d_levels.c); quant_codebook_fit can. Other failures as there. */
+quant_status quant_codebook_fit_narrow(const quant_scheme *s, const float *x, size_t n, void *work,
+                                       quant_codebook *table);
+
+/* Choose the table of the points (n >= 1, ascending; for lut=int8 wide ones). QUANT_ERANGE:
+ * mode=unique with more than 2^b of them; QUANT_ESCALE: an entry, or with lut=int8 the scale,
+ * overflows its storage type; QUANT_ENOMEM as above. */
+quant_status quant_codebook_choose(const quant_scheme *s, const quant_point_list *points,
+                                   void *work, quant_codebook *table);
 
 /* Weighted squared error of the points under a table as it is stored. */
 double quant_codebook_error(const quant_points *points, const quant_codebook *table);
@@ -74,7 +85,7 @@ double quant_codebook_error(const quant_points *points, const quant_codebook *ta
 void quant_codebook_thresholds(const float *entry, size_t used, float *threshold);
 
 /* Drop entries that are nearest to no point; no other assignment changes by that. */
-void quant_codebook_drop_unused(const quant_points *points, quant_codebook *table);
+void quant_codebook_drop_unused(const quant_point_list *points, quant_codebook *table);
 
 /* ---- lut=int8 ------------------------------------------------------------------------------- */
 

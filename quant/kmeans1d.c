@@ -100,19 +100,19 @@ double quant_kmeans1d_margin(const quant_kmeans1d_scratch *t, size_t k)
     return 4 * noise_of(t, k);
 }
 
-/* True when path holds the one optimum of k clusters. Otherwise *slack bounds what the optimum
- * can cost above the cheapest path at this penalty: f(k) is below the chord by convexity. */
-static int search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *slack)
+/* f(k) is below the chord by convexity. */
+int quant_kmeans1d_search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *slack)
 {
     size_t n = t->sums.n;
     double margin = quant_kmeans1d_margin(t, k);
-    bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .above = INFINITY};
+    bracket b = {.few = 1, .many = n, .f_few = t->sums.total, .f_many = t->finest,
+                 .above = INFINITY};
     for (int step = 0; step < STEPS; step++) {
         size_t links = quant_kmeans1d_path_run(&t->path, *penalty);
         double cheapest = t->path.g[n] + t->sums.square;
         if (links == k) {
             *slack = margin;
-            return quant_kmeans1d_path_alone(&t->path, *penalty, margin);
+            return 1;
         }
         narrow(&b, k, links, cheapest - *penalty * (double)links, *penalty);
         double most = b.f_few - chord(&b) * (double)(k - b.few);
@@ -136,32 +136,25 @@ static void mirror(double *sum, size_t n)
     }
 }
 
-void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points)
+void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_point_list *points)
 {
     t->rough = quant_kmeans1d_sums_rough(&t->sums, points);
+    t->finest = 0;
     t->exact = NULL;
 }
 
-/* Nodes that a path within slack of the cheapest can visit: the cheapest path through node i
- * costs g[i] + q[i] ahead of it and behind[n - i] + q[n] - q[i] after it. */
-static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t k,
-                   double penalty, double slack, size_t *first)
+void quant_kmeans1d_behind(quant_kmeans1d_scratch *t, double penalty)
 {
-    size_t n = t->sums.n, m = 0;
     quant_kmeans1d_path back = t->path;
     back.g = t->behind;
-    mirror(t->sums.w.hi, n);
-    mirror(t->sums.s.hi, n);
+    mirror(t->sums.w.hi, t->sums.n);
+    mirror(t->sums.s.hi, t->sums.n);
     quant_kmeans1d_path_run(&back, penalty);
-    double limit = t->path.g[n] + slack;
-    for (; m <= k; limit = INFINITY) { /* all of them, should the bound ever prove too tight */
-        m = 0;
-        for (size_t i = 0; i <= n; i++) {
-            if (i == 0 || i == n || t->path.g[i] + t->behind[n - i] <= limit) {
-                t->id[m++] = (uint32_t)i;
-            }
-        }
-    }
+}
+
+void quant_kmeans1d_settle(quant_kmeans1d_scratch *t, const quant_point_list *points, size_t m,
+                           size_t k, double penalty, size_t *first)
+{
     quant_kmeans1d_sums_fill_at(&t->sums, points, t->id, m);
     quant_kmeans1d_corridor c = {.sums = &t->sums, .id = t->id, .m = m,
                                  .f = t->f, .fewest = t->fewest,
@@ -169,13 +162,32 @@ static void decide(quant_kmeans1d_scratch *t, const quant_points *points, size_t
                                  .start = t->start,
                                  .tie = QUANT_KMEANS1D_TIE * t->sums.total};
     quant_kmeans1d_corridor_run(&c, k, penalty, first);
+}
+
+static void decide(quant_kmeans1d_scratch *t, const quant_point_list *points, size_t k,
+                   double penalty, double slack, size_t *first)
+{
+    size_t n = t->sums.n, m = 0;
+    quant_kmeans1d_behind(t, penalty);
+    double limit = t->path.g[n] + slack;
+    for (; m <= k; limit = INFINITY) { /* all of them, should the bound ever prove too tight */
+        m = 0;
+        for (size_t i = 0; i <= n; i++) {
+            if (quant_kmeans1d_near(t, i, limit)) {
+                t->id[m++] = (uint32_t)i;
+            }
+        }
+    }
+    quant_kmeans1d_settle(t, points, m, k, penalty, first);
     quant_kmeans1d_begin(t, points); /* figures are the same, however the decision came about */
 }
 
-static void solve(quant_kmeans1d_scratch *t, const quant_points *points, size_t k, size_t *first)
+static void solve(quant_kmeans1d_scratch *t, const quant_point_list *points, size_t k,
+                  size_t *first)
 {
-    double penalty = quant_kmeans1d_penalty_guess(&t->sums, points, k, t->id), slack;
-    if (search(t, k, &penalty, &slack)) {
+    double slack, penalty = quant_kmeans1d_penalty_guess(&t->sums, &points->wide, k, t->id);
+    if (quant_kmeans1d_search(t, k, &penalty, &slack) &&
+        quant_kmeans1d_path_alone(&t->path, penalty, slack)) {
         quant_kmeans1d_take_path(&t->path, k, first);
     } else {
         decide(t, points, k, penalty, slack, first);
@@ -185,30 +197,32 @@ static void solve(quant_kmeans1d_scratch *t, const quant_points *points, size_t 
 /* The dual value min over paths - k penalty at the optimum: the costs of its own links, taken from
  * the running sums and so apart from the two passes that give the SSE. Where the error of a path's
  * cost could show in ten digits, the sums are taken in double-double. */
-static double lower_bound(quant_kmeans1d_scratch *t, const quant_points *points,
-                          const quant_clusters *clusters)
+static double lower_bound(quant_kmeans1d_scratch *t, const quant_point_list *points,
+                          const quant_clusters *clusters, const uint32_t *id)
 {
-    double noise = noise_of(t, clusters->k);
+    size_t k = clusters->k;
+    double noise = noise_of(t, k);
     int rough = quant_kmeans1d_unscaled(&t->sums, noise) <= 1e-10 * clusters->sse;
     const quant_kmeans1d_sums *a = rough || !t->exact ? &t->sums : t->exact;
     quant_dd bound = quant_dd_of(rough ? a->square : 0);
     if (!rough && !t->exact) {
-        quant_kmeans1d_sums_fill(&t->sums, points);
+        quant_kmeans1d_sums_fill_at(&t->sums, points, id, id ? k + 1 : points->n + 1);
     }
-    for (size_t c = 0; c < clusters->k; c++) {
-        size_t i = clusters->first[c], j = c + 1 < clusters->k ? clusters->first[c + 1] : points->n;
+    for (size_t c = 0; c < k; c++) {
+        size_t from = clusters->first[c], to = c + 1 < k ? clusters->first[c + 1] : points->n;
+        size_t i = id ? c : from, j = id ? c + 1 : to;
         double s = a->s.hi[j] - a->s.hi[i], w = a->w.hi[j] - a->w.hi[i];
         bound = quant_dd_add(bound, rough ? quant_dd_of(-(s * s / w))
-                                          : quant_kmeans1d_cost(a, i, j));
+                                          : quant_kmeans1d_cost_of(a, i, j, to - from));
     }
     return quant_kmeans1d_unscaled(&t->sums, bound.hi);
 }
 
-void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *points,
-                             quant_clusters *clusters)
+void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_point_list *points,
+                             quant_clusters *clusters, const uint32_t *id)
 {
     quant_kmeans1d_finish(&t->sums, points, clusters);
-    clusters->lower_bound = lower_bound(t, points, clusters);
+    clusters->lower_bound = lower_bound(t, points, clusters, id);
 }
 
 void quant_kmeans1d_take_path(const quant_kmeans1d_path *path, size_t k, size_t *first)
@@ -222,19 +236,43 @@ void quant_kmeans1d_take_path(const quant_kmeans1d_path *path, size_t k, size_t 
 void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
                         quant_clusters *clusters)
 {
+    const quant_point_list list = quant_point_list_of(points);
+    size_t nodes = quant_kmeans1d_level_nodes(points->n, k);
+    if (nodes == 0 || !quant_kmeans1d_levels(&list, k, nodes, work, clusters)) {
+        quant_kmeans1d_run_whole(points, k, work, clusters);
+    }
+}
+
+void quant_kmeans1d_run_whole(const quant_points *points, size_t k, void *work,
+                              quant_clusters *clusters)
+{
+    const quant_point_list list = quant_point_list_of(points);
     size_t n = points->n;
     quant_kmeans1d_scratch t;
     quant_kmeans1d_divide(&t, n + 1, work);
-    quant_kmeans1d_begin(&t, points);
+    quant_kmeans1d_begin(&t, &list);
     clusters->k = k < n ? k : n;
     if (clusters->k == 1 || clusters->k == n) {
         for (size_t c = 0; c < clusters->k; c++) {
             clusters->first[c] = c;
         }
     } else {
-        solve(&t, points, clusters->k, clusters->first);
+        solve(&t, &list, clusters->k, clusters->first);
     }
-    quant_kmeans1d_complete(&t, points, clusters);
+    quant_kmeans1d_complete(&t, &list, clusters, NULL);
+}
+
+/* In little room; QUANT_ENOMEM when that is refused or does not do. */
+static quant_status run_levels(quant_context *ctx, const quant_points *points, size_t k,
+                               quant_clusters *clusters)
+{
+    const quant_point_list list = quant_point_list_of(points);
+    size_t nodes = quant_kmeans1d_level_nodes(points->n, k);
+    size_t bytes = nodes ? quant_kmeans1d_work_bytes(nodes - 1, k) : 0;
+    void *work = bytes ? quant_alloc(ctx, bytes, 1) : NULL;
+    int done = work && quant_kmeans1d_levels(&list, k, nodes, work, clusters);
+    quant_release(ctx, work, bytes, 1);
+    return done ? QUANT_OK : QUANT_ENOMEM;
 }
 
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,
@@ -245,11 +283,14 @@ quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size
     if (bytes == 0) {
         return quant_fail(ctx, QUANT_ENOMEM, "memory: %zu points do not fit", points->n);
     }
+    if (run_levels(ctx, points, k, clusters) == QUANT_OK) {
+        return QUANT_OK;
+    }
     void *work = quant_alloc(ctx, bytes, 1);
     if (!work) {
         return QUANT_ENOMEM;
     }
-    quant_kmeans1d_run(points, k, work, clusters);
+    quant_kmeans1d_run_whole(points, k, work, clusters);
     quant_release(ctx, work, bytes, 1);
     return QUANT_OK;
 }

@@ -37,6 +37,8 @@ typedef struct quant_clusters {
  * lexicographically from the last cluster down), so the result depends on the points alone. Sums
  * are taken about the weighted mean, so values offset by many standard deviations lose nothing
  * but their own rounding. n >= 1.
+ * O(n log n). Scratch 104 bytes a point; from 2^18 and 12 k^2.5 points on 9 bytes, unless more than
+ * n / 12 boundaries are as good as the best to the last digits of a double.
  * QUANT_EINVAL: k out of range, values not strictly ascending or not finite, a weight <= 0.
  * QUANT_ENOMEM. */
 quant_status quant_kmeans1d(quant_context *ctx, const quant_points *points, size_t k,

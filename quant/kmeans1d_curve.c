@@ -11,6 +11,7 @@
 
 typedef struct tracing {
     const quant_points *points;
+    quant_point_list list; /* the same */
     quant_curve *curve;
     void *work;
     quant_kmeans1d_scratch t;
@@ -61,7 +62,7 @@ static void decide(tracing *c, size_t k)
 {
     quant_clusters q = room_of(c, k);
     quant_kmeans1d_run(c->points, k, c->work, &q);
-    quant_kmeans1d_begin(&c->t, c->points); /* the run has left its own */
+    quant_kmeans1d_begin(&c->t, &c->list); /* the run has left its own */
     c->t.exact = &c->exact;
     record(c, k, &q);
     c->f[k] = ldexp(q.sse, -2 * c->t.sums.value_exponent - c->t.sums.weight_exponent);
@@ -78,7 +79,7 @@ static void take(tracing *c, size_t k, double penalty)
     }
     quant_clusters q = room_of(c, k);
     quant_kmeans1d_take_path(&c->t.path, k, c->first);
-    quant_kmeans1d_complete(&c->t, c->points, &q);
+    quant_kmeans1d_complete(&c->t, &c->list, &q, NULL);
     record(c, k, &q);
 }
 
@@ -132,13 +133,14 @@ quant_status quant_kmeans1d_curve(quant_context *ctx, const quant_points *points
     if (bytes == 0) {
         return quant_fail(ctx, QUANT_ENOMEM, "memory: %zu points do not fit", points->n);
     }
-    tracing c = {.points = points, .curve = curve, .work = quant_alloc(ctx, bytes, 1)};
+    tracing c = {.points = points, .list = quant_point_list_of(points), .curve = curve};
+    c.work = quant_alloc(ctx, bytes, 1);
     double *sums = quant_alloc(ctx, 6 * sizeof *sums, stride);
     if (c.work && sums) {
         c.exact.w = (quant_dd_array){sums, sums + stride};
         c.exact.s = (quant_dd_array){sums + 2 * stride, sums + 3 * stride};
         c.exact.q = (quant_dd_array){sums + 4 * stride, sums + 5 * stride};
-        quant_kmeans1d_sums_fill(&c.exact, points);
+        quant_kmeans1d_sums_fill(&c.exact, &c.list);
         quant_kmeans1d_divide(&c.t, stride, c.work);
         trace(&c);
     }

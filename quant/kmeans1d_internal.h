@@ -21,6 +21,30 @@ typedef int64_t quant_lanes_mask __attribute__((vector_size(QUANT_LANES * sizeof
 typedef double quant_lanes_at
     __attribute__((vector_size(QUANT_LANES * sizeof(double)), aligned(8), may_alias));
 
+/* Points as quant_points, or (wide.value NULL) with values and whole weights of four bytes each:
+ * floats and how often each occurs. */
+typedef struct quant_point_list {
+    quant_points wide;
+    const float *value;
+    const uint32_t *count;
+    size_t n;
+} quant_point_list;
+
+static inline quant_point_list quant_point_list_of(const quant_points *p)
+{
+    return (quant_point_list){.wide = *p, .n = p->n};
+}
+
+static inline double quant_point_value(const quant_point_list *l, size_t i)
+{
+    return l->wide.value ? l->wide.value[i] : (double)l->value[i];
+}
+
+/* Points from, from + 1, ... before end as plain arrays: all of them where they lie in such, else
+ * the first QUANT_PART at most, copied to room[2 QUANT_PART]. */
+enum { QUANT_PART = 512 };
+quant_points quant_points_part(const quant_point_list *l, size_t from, size_t end, double *room);
+
 /* Bytes of scratch for up to max_points distinct values and up to k clusters (at most 104 a
  * point, whatever k); 0 when the size does not fit or max_points >= 2^32 - 1. The block must be
  * aligned to 64 bytes, as quant_alloc gives. */
@@ -32,6 +56,10 @@ size_t quant_kmeans1d_work_bytes(size_t max_points, size_t k);
 void quant_kmeans1d_run(const quant_points *points, size_t k, void *work,
                         quant_clusters *clusters);
 
+/* The same, by all nodes at once however many there are. */
+void quant_kmeans1d_run_whole(const quant_points *points, size_t k, void *work,
+                              quant_clusters *clusters);
+
 /* Bytes of scratch for quant_points_collapse_run with n floats; 0 when the size does not fit. */
 size_t quant_points_work_bytes(size_t n);
 
@@ -39,6 +67,12 @@ size_t quant_points_work_bytes(size_t n);
  * distinct values. value[] and weight[] have room for n and overlap nothing. */
 size_t quant_points_collapse_run(const float *x, const float *importance, size_t n, void *work,
                                  double *value, double *weight);
+
+/* Counts of n >= 1 finite floats in little room: a list whose wide part, with room for `most`
+ * points, is filled when there are no more than that, else values and counts in work. */
+size_t quant_points_narrow_bytes(size_t n);
+quant_point_list quant_points_narrow_run(const float *x, size_t n, void *work, size_t most,
+                                         double *value, double *weight);
 
 /* ---- shared by the reference and the fast version -------------------------------------------
  *
@@ -56,7 +90,7 @@ typedef struct quant_dd_array {
 } quant_dd_array;
 
 typedef struct quant_kmeans1d_sums {
-    size_t n;
+    size_t n;             /* cells: nodes that have sums, less one */
     quant_dd_array w, s, q; /* n + 1 each; q and all lo parts: double-double only */
     double mean;            /* scaled */
     double square;          /* q[n] */
@@ -72,17 +106,23 @@ typedef struct quant_kmeans1d_sums {
  * confuse the two do not occur by chance. The optimum is therefore exact up to this share. */
 #define QUANT_KMEANS1D_TIE 0x1p-92
 
-/* Fill sums over points; its six arrays point at room for n + 1. */
-void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_points *points);
+/* Choose the scales and the mean. */
+void quant_kmeans1d_sums_scale(quant_kmeans1d_sums *sums, const quant_point_list *points);
 
-/* The same at nodes id[0] = 0 < ... < id[m - 1] = n only: entry t of the arrays is node id[t]. */
-void quant_kmeans1d_sums_fill_at(quant_kmeans1d_sums *sums, const quant_points *points,
+/* Scale, and fill the sums at all nodes; the six arrays point at room for n + 1. */
+void quant_kmeans1d_sums_fill(quant_kmeans1d_sums *sums, const quant_point_list *points);
+
+/* Fill them, once scaled, at nodes id[0] = 0 < ... < id[m - 1] = n only: entry t of the arrays is
+ * node id[t]. The same numbers. */
+void quant_kmeans1d_sums_fill_at(quant_kmeans1d_sums *sums, const quant_point_list *points,
                                  const uint32_t *id, size_t m);
 
-/* The sums at all nodes, hi parts of w and s only, in a fraction of the time; returns a bound on
- * the error of the costs of all links of a path together when they are taken from these in plain
- * double. */
-double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *sums, const quant_points *points);
+/* The hi parts of w and s only, in a fraction of the time, after scaling at all nodes or, once
+ * scaled, at some; returns a bound on the error of the costs of all links of a path together when
+ * they are taken from these in plain double. */
+double quant_kmeans1d_sums_rough(quant_kmeans1d_sums *sums, const quant_point_list *points);
+double quant_kmeans1d_sums_rough_at(quant_kmeans1d_sums *sums, const quant_point_list *points,
+                                    const uint32_t *id, size_t m);
 
 static inline quant_dd quant_dd_difference(quant_dd_array a, size_t i, size_t j)
 {
@@ -109,7 +149,7 @@ static inline quant_dd quant_kmeans1d_cost(const quant_kmeans1d_sums *a, size_t 
 
 /* clusters->first and ->k are set: fill centroids and SSE by two compensated passes over each
  * cluster (about the mean before its last rounding). */
-void quant_kmeans1d_finish(const quant_kmeans1d_sums *sums, const quant_points *points,
+void quant_kmeans1d_finish(const quant_kmeans1d_sums *sums, const quant_point_list *points,
                            quant_clusters *clusters);
 
 /* A sum of squares in scaled units, in the units of the points. */
@@ -145,6 +185,7 @@ double quant_kmeans1d_penalty_guess(const quant_kmeans1d_sums *sums, const quant
 typedef struct quant_kmeans1d_scratch {
     quant_kmeans1d_sums sums;
     double rough;  /* what quant_kmeans1d_sums_rough returned */
+    double finest; /* cost of the path that visits every node */
     const quant_kmeans1d_sums *exact; /* the same sums in double-double, where they are kept */
     quant_kmeans1d_path path;
     quant_dd_array f; /* of the corridor */
@@ -155,8 +196,8 @@ typedef struct quant_kmeans1d_scratch {
 /* Point into a work block for stride - 1 points. */
 void quant_kmeans1d_divide(quant_kmeans1d_scratch *t, size_t stride, void *work);
 
-/* Fill the rough sums; no exact ones are kept. */
-void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_points *points);
+/* Fill the rough sums at all nodes; no exact ones are kept. */
+void quant_kmeans1d_begin(quant_kmeans1d_scratch *t, const quant_point_list *points);
 
 /* How much dearer every other path must be for path_run's to be the optimum of its k clusters:
  * rounding makes a path that is no better seem to lead by twice the error of a path's cost; a
@@ -166,9 +207,40 @@ double quant_kmeans1d_margin(const quant_kmeans1d_scratch *t, size_t k);
 /* The k links of the cheapest path as first[0 .. k-1]. */
 void quant_kmeans1d_take_path(const quant_kmeans1d_path *path, size_t k, size_t *first);
 
-/* clusters->first and ->k are set: everything else. Refills the sums unless exact ones are kept. */
-void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_points *points,
-                             quant_clusters *clusters);
+/* Move the penalty until t's cheapest path has k links, 1 < k < cells; 0 when none is found. Either
+ * way the best path of k links costs, penalties included, at most slack more than t's. */
+int quant_kmeans1d_search(quant_kmeans1d_scratch *t, size_t k, double *penalty, double *slack);
+
+/* Fill behind, and mirror the sums: the cheapest path through node i costs g[i] + q[i] ahead of it
+ * and behind[n - i] + q[n] - q[i] after it. */
+void quant_kmeans1d_behind(quant_kmeans1d_scratch *t, double penalty);
+
+/* Whether a path through node i can be as cheap as limit; the ends always. */
+static inline int quant_kmeans1d_near(const quant_kmeans1d_scratch *t, size_t i, double limit)
+{
+    size_t n = t->sums.n;
+    return i == 0 || i == n || t->path.g[i] + t->behind[n - i] <= limit;
+}
+
+/* The leftmost of the optimal paths of k links among nodes id[0 .. m-1] of t, in double-double. */
+void quant_kmeans1d_settle(quant_kmeans1d_scratch *t, const quant_point_list *points, size_t m,
+                           size_t k, double penalty, size_t *first);
+
+/* clusters->first and ->k are set: everything else. t has the rough sums at all nodes (id: NULL) or
+ * at id[0 .. k], 0, first[1], ..., n; they are refilled unless exact ones are kept. */
+void quant_kmeans1d_complete(quant_kmeans1d_scratch *t, const quant_point_list *points,
+                             quant_clusters *clusters, const uint32_t *id);
+
+/* What quant_kmeans1d_run gives, byte for byte, with a work block for nodes - 1 points however many
+ * there are; 0, and nothing decided, when more than `nodes` of theirs lie on paths that are too
+ * close to the best to be told apart in plain double, or nodes are too few to begin with. */
+int quant_kmeans1d_levels(const quant_point_list *points, size_t k, size_t nodes, void *work,
+                          quant_clusters *clusters);
+
+/* From how many points on that is for k clusters, and how many nodes it should be given for n
+ * points then; 0 below. */
+size_t quant_kmeans1d_level_least(size_t k);
+size_t quant_kmeans1d_level_nodes(size_t n, size_t k);
 
 /* The nodes id[0] = 0 < ... < id[m - 1] = n that a near-optimal path can visit. */
 typedef struct quant_kmeans1d_corridor {

@@ -62,10 +62,11 @@ quant_status quant_kmeans1d_reference(quant_context *ctx, const quant_points *po
     quant_kmeans1d_sums sums = {.w = {part, part + stride},
                                 .s = {part + 2 * stride, part + 3 * stride},
                                 .q = {part + 4 * stride, part + 5 * stride}};
-    quant_kmeans1d_sums_fill(&sums, points);
+    const quant_point_list list = quant_point_list_of(points);
+    quant_kmeans1d_sums_fill(&sums, &list);
     quant_dd *best = room;
     solve(&sums, best, clusters);
-    quant_kmeans1d_finish(&sums, points, clusters);
+    quant_kmeans1d_finish(&sums, &list, clusters);
     clusters->lower_bound =
         quant_kmeans1d_unscaled(&sums, best[(clusters->k - 1) * stride + points->n].hi);
     quant_release(ctx, room, rows, stride * sizeof *room);

@@ -162,7 +162,8 @@ static bool square_of_scalar(const quant_scheme *s, const quant_vectors *v, room
     scalar.bits /= s->dim;
     scalar.dim = 1;
     quant_points p = components(v, 0, 1, z);
-    if (s->bits % s->dim != 0 || quant_codebook_choose(&scalar, &p, z->work, &table) != QUANT_OK) {
+    const quant_point_list l = quant_point_list_of(&p);
+    if (s->bits % s->dim != 0 || quant_codebook_choose(&scalar, &l, z->work, &table) != QUANT_OK) {
         return false;
     }
     for (size_t j = 0; j < table.used; j++) {
