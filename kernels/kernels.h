@@ -104,6 +104,24 @@ typedef void qk_assign_codebook_fn(const float *x, size_t n, const float *thresh
 typedef void qk_decode_codebook_fn(const uint8_t *codes, size_t n, const float *table,
                                    size_t entries, float *y);
 
+/* Nearest entries of a table of vectors: codes[i] = the entry j of least
+ *     d(i, j) = w[i][0] (x[i][0] - entry[j][0])^2 + w[i][1] (x[i][1] - entry[j][1])^2 + ...,
+ * the lowest j of several, in double: the difference of two floats, then (w e) e, each rounded;
+ * the terms are added in order. A vector whose w are all 0 counts them as 1, so that its code is
+ * that of its nearest entry all the same. error[i], unless error is NULL, is d(i, codes[i]) with
+ * the true w (so 0 where all are). x, entry and w finite, w >= 0; entries may repeat.
+ *
+ * A level may look at all entries in single precision first, as it likes, where what is left in
+ * doubt is decided by the sums above. */
+typedef struct qk_nearest {
+    size_t dim;         /* 2 or 4 */
+    size_t entries;     /* 1 .. 256 */
+    const float *entry; /* [entries][dim] */
+    const float *x;     /* [n][dim] */
+    const float *w;     /* [n][dim]; NULL: all 1 */
+} qk_nearest;
+typedef void qk_nearest_fn(const qk_nearest *a, size_t n, uint8_t *codes, double *error);
+
 /* Low `bits` (1..8) bits of each code as one stream, least significant bit first:
  * code i occupies stream bits [i*bits, (i+1)*bits), bit b of the stream is bit b%8 of byte b/8.
  * Writes exactly ceil(n*bits/8) bytes; the unused high bits of the last byte are zero. */

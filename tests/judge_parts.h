@@ -31,6 +31,9 @@ void judge_minmax_blocks(qk_minmax_blocks_fn *want, qk_minmax_blocks_fn *got, ju
 void judge_encode_blocks(qk_encode_blocks_fn *want, qk_encode_blocks_fn *got, judge_case *c);
 void judge_decode_blocks(qk_decode_blocks_fn *want, qk_decode_blocks_fn *got, judge_case *c);
 
+/* Judge of judge_nearest.c. */
+void judge_nearest(qk_nearest_fn *want, qk_nearest_fn *got, judge_case *c);
+
 /* Judges of judge_products.c. */
 void judge_gemm_s8(qk_gemm_s8_fn *want, qk_gemm_s8_fn *got, judge_case *c);
 void judge_dot_single(qk_dot_single_fn *want, qk_dot_single_fn *got, judge_case *c);

@@ -89,6 +89,11 @@ static void bad_decode_codebook(const uint8_t *codes, size_t n, const float *t, 
     plan.real->decode_codebook(codes, n, t, m, y);
     spoil(y);
 }
+static void bad_nearest_vectors(const qk_nearest *a, size_t n, uint8_t *codes, double *error)
+{
+    plan.real->nearest_vectors(a, n, codes, error);
+    spoil(plan.at % 2 && plan.at > 0 && error ? (void *)error : (void *)codes);
+}
 static void bad_pack_codes(const uint8_t *codes, size_t n, unsigned bits, uint8_t *stream)
 {
     plan.real->pack_codes(codes, n, bits, stream);

@@ -38,5 +38,6 @@ const char *bench_filter(void);
 void bench_kernels(void);
 void bench_schemes(void);
 void bench_model(void);
+void bench_vectors(void);
 
 #endif

@@ -34,6 +34,9 @@ void add(const char *name, any_fn *op, void (*run)(const void *), unsigned param
 void add_variant(const char *name, any_fn *op, void (*run)(const void *), unsigned parameter,
                  double bytes_an_element);
 
+/* bench_vectors.c */
+void add_nearest(const char *name, any_fn *op);
+
 /* bench_products.c */
 void add_gemm_s8(const char *name, any_fn *op);
 void add_dot_single(const char *name, any_fn *op);

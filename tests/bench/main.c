@@ -14,6 +14,7 @@ static const struct {
     {"kernels", bench_kernels},
     {"schemes", bench_schemes},
     {"model", bench_model},
+    {"vectors", bench_vectors},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 
