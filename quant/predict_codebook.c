@@ -71,8 +71,8 @@ static double vector_error(const task *t, uint64_t r, const float *x, char *scra
     quant_group group;
     quant_vector_table *table =
         (quant_vector_table *)(void *)(scratch + t->work_bytes - aligned(sizeof *table));
-    quant_status status =
-        quant_vector_fit(t->scheme, t->regions, r, x, NULL, scratch, &group, table);
+    const quant_vector_region region = {t->scheme, t->regions, r, x, NULL, 1};
+    quant_status status = quant_vector_fit(&region, scratch, &group, table);
     return status == QUANT_OK ? table->error * group.unit : -(double)status;
 }
 

@@ -7,7 +7,7 @@
 #include "quant/internal.h"
 #include "quant/vector_table.h"
 
-enum { CHUNK = 1024 }; /* codes at once; a multiple of 8 */
+enum { CHUNK = 1024 }; /* codes at once; in decode a multiple of 8 */
 
 static size_t work_bytes(const quant_job *job)
 {
@@ -31,15 +31,12 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
         job->importance
             ? quant_region_values(&job->regions, r, job->importance, worker->importance)
             : NULL;
+    const quant_vector_region q = {&job->scheme, &job->regions, r, x, importance,
+                                   job->fit_threads};
     (void)n;
-    QUANT_TRY(quant_vector_fit(&job->scheme, &job->regions, r, x, importance, worker->work, &group,
-                               t));
+    QUANT_TRY(quant_vector_fit(&q, worker->work, &group, t));
     quant_job_put_scales(job, r, &group);
-    float entry[QUANT_VECTOR_PARTS];
-    for (size_t k = 0; k < QUANT_VECTOR_PARTS; k++) {
-        entry[k] = (float)t->entry[k];
-    }
-    quant_job_put_table(job, r, entry, t->code, t->scale);
+    quant_job_put_table(job, r, t->entry, t->code, t->scale);
     job->used_entries[r] = (uint16_t)t->used;
     worker->raised_scales += t->raised + group.raised;
     return QUANT_OK;
@@ -47,72 +44,101 @@ static quant_status fit(const quant_job *job, uint64_t r, const float *x, uint64
 
 /* ---- encode ---------------------------------------------------------------------------------- */
 
-/* Count the code, and the weights of the vector that decode to zero. */
-static void note(const quant_vector_table *t, size_t code, uint64_t n, float scale,
-                 quant_worker *worker)
-{
-    worker->used[code >> 6] |= UINT64_C(1) << (code & 63);
-    for (uint64_t d = 0; d < n; d++) {
-        worker->zero_codes += scale == 0.0f || t->entry[code * t->dim + d] == 0.0;
-    }
-}
+/* Vectors of one region on their way to codes. */
+typedef struct batch {
+    float x[CHUNK * QUANT_VECTOR_DIM], w[CHUNK * QUANT_VECTOR_DIM];
+    uint8_t codes[CHUNK];
+} batch;
 
-/* Code of the vector of a channel of matrix m that begins at element f. */
-static uint8_t code_one(const quant_job *job, const quant_vector_table *t, uint64_t m, uint64_t c,
-                        uint64_t f, quant_worker *worker)
+/* n vectors of channel c of matrix m from the v-th on, over the channel's scale, padded with what
+ * counts for nothing; scale > 0. */
+static void gather_run(const quant_job *job, uint64_t m, uint64_t c, uint64_t v, uint64_t n,
+                       float *x, float *w)
 {
     const quant_regions *g = &job->regions;
-    uint64_t left = g->length - f, n = left < t->dim ? left : t->dim;
-    float x[QUANT_VECTOR_DIM] = {0}, w[QUANT_VECTOR_DIM] = {0};
-    float scale = quant_job_channel_scale(job, m * g->channels + c);
-    double error;
-    for (uint64_t d = 0; d < n; d++) {
-        uint64_t e = m * g->matrix + quant_regions_element(g, c, f + d);
-        x[d] = scale == 0.0f ? 0.0f : job->w[e] / scale;
-        w[d] = job->importance ? job->importance[e] : 1.0f;
+    const uint64_t dim = (uint64_t)job->scheme.dim;
+    const float scale = quant_job_channel_scale(job, m * g->channels + c);
+    for (uint64_t k = 0; k < n * dim; k++) {
+        const uint64_t f = v * dim + k;
+        const bool there = f < g->length;
+        const uint64_t e = m * g->matrix + (there ? quant_regions_element(g, c, f) : 0);
+        x[k] = there ? job->w[e] / scale : 0.0f;
+        w[k] = !there ? 0.0f : job->importance ? job->importance[e] : 1.0f;
     }
-    size_t code = scale == 0.0f ? 0 : quant_vector_nearest(t, x, w, &error);
-    if (worker->count) {
-        note(t, code, n, scale, worker);
-    }
-    return (uint8_t)code;
 }
 
-static void load_sorted(const quant_job *job, uint64_t r, quant_vector_table *t)
+/* Codes of n vectors of matrix m from code q on, all of one region, to b->codes. */
+static void code_batch(const quant_job *job, const qk_nearest *table, uint64_t m, uint64_t q,
+                       uint64_t n, batch *b)
 {
-    float table[QUANT_VECTOR_PARTS];
-    t->dim = (size_t)job->scheme.dim;
-    t->used = job->used_entries[r];
-    quant_job_load_table(job, r, t->used * t->dim, table);
-    for (size_t k = 0; k < t->used * t->dim; k++) {
-        t->entry[k] = (double)table[k];
+    const quant_regions *g = &job->regions;
+    const uint64_t dim = table->dim, vectors = (g->length + dim - 1) / dim;
+    qk_nearest a = *table;
+    if (g->contiguous && !job->importance && !job->scheme.channel_scale && g->length % dim == 0) {
+        a.x = job->w + m * g->matrix + q * dim;
+        qk()->nearest_vectors(&a, n, b->codes, NULL);
+        return;
     }
-    quant_vector_prepare(t);
+    for (uint64_t i = 0, take; i < n; i += take) {
+        const uint64_t c = (q + i) / vectors, v = (q + i) % vectors;
+        take = vectors - v < n - i ? vectors - v : n - i;
+        if (quant_job_channel_scale(job, m * g->channels + c) > 0.0f) {
+            gather_run(job, m, c, v, take, b->x + i * dim, b->w + i * dim);
+        } else { /* zeros, whose code is 0 */
+            for (uint64_t k = 0; k < take; k++) {
+                memcpy(b->x + (i + k) * dim, a.entry, dim * sizeof *b->x);
+            }
+            memset(b->w + i * dim, 0, take * dim * sizeof *b->w);
+        }
+    }
+    a.x = b->x;
+    a.w = b->w;
+    qk()->nearest_vectors(&a, n, b->codes, NULL);
+}
+
+/* Count the codes, and the weights of the vectors that decode to zero. */
+static void note_batch(const quant_job *job, const qk_nearest *table, uint64_t m, uint64_t q,
+                       uint64_t n, const batch *b, quant_worker *worker)
+{
+    const quant_regions *g = &job->regions;
+    const uint64_t dim = table->dim, vectors = (g->length + dim - 1) / dim;
+    for (uint64_t k = 0; worker->count && k < n; k++) {
+        const uint64_t c = (q + k) / vectors, f = (q + k) % vectors * dim;
+        const bool nothing = quant_job_channel_scale(job, m * g->channels + c) == 0.0f;
+        worker->used[b->codes[k] >> 6] |= UINT64_C(1) << (b->codes[k] & 63);
+        for (uint64_t d = 0; d < dim && f + d < g->length; d++) {
+            worker->zero_codes += nothing || table->entry[b->codes[k] * dim + d] == 0.0f;
+        }
+    }
 }
 
 void quant_vector_code(const quant_job *job, uint64_t m, uint64_t q, uint64_t n,
                        quant_worker *worker)
 {
     const quant_regions *g = &job->regions;
-    uint64_t dim = (uint64_t)job->scheme.dim, vectors = (g->length + dim - 1) / dim;
-    unsigned bits = (unsigned)job->scheme.bits;
-    quant_vector_table *t = table_of(job, worker);
+    const uint64_t dim = (uint64_t)job->scheme.dim, vectors = (g->length + dim - 1) / dim;
+    const unsigned bits = (unsigned)job->scheme.bits;
+    float entry[QUANT_VECTOR_PARTS];
     uint64_t loaded = UINT64_MAX;
-    uint8_t codes[CHUNK];
-    uint8_t *stream = job->packed + job->layout.codes.offset + m * quant_job_matrix_bytes(job);
-    for (uint64_t i = 0; i < n; i += CHUNK) {
-        uint64_t take = n - i < CHUNK ? n - i : CHUNK;
-        for (uint64_t k = 0; k < take; k++) {
-            uint64_t c = (q + i + k) / vectors, v = (q + i + k) % vectors;
-            uint64_t r = m * g->per_matrix + c / g->rows;
-            if (r != loaded) {
-                load_sorted(job, r, t);
-                loaded = r;
-            }
-            codes[k] = code_one(job, t, m, c, v * dim, worker);
+    batch b;
+    uint8_t codes[QUANT_PIECE];
+    for (uint64_t i = 0, take; i < n; i += take) {
+        const uint64_t group = (q + i) / vectors / g->rows, r = m * g->per_matrix + group;
+        const uint64_t left = (group + 1) * g->rows * vectors - (q + i);
+        const qk_nearest a = {dim, job->used_entries[r], entry, NULL, NULL};
+        take = n - i < CHUNK ? n - i : CHUNK;
+        take = take < left ? take : left;
+        if (r != loaded) {
+            quant_job_load_table(job, r, a.entries * dim, entry);
+            loaded = r;
         }
-        qk()->pack_codes(codes, take, bits, stream + (q + i) / 8 * bits);
+        code_batch(job, &a, m, q + i, take, &b);
+        memcpy(codes + i, b.codes, take);
+        note_batch(job, &a, m, q + i, take, &b, worker);
     }
+    qk()->pack_codes(codes, n, bits,
+                     job->packed + job->layout.codes.offset + m * quant_job_matrix_bytes(job) +
+                         q / 8 * bits);
 }
 
 /* ---- decode ---------------------------------------------------------------------------------- */

@@ -4,21 +4,23 @@
 #include <string.h>
 
 #include "quant/internal.h"
-#include "quant/kmeans1d_internal.h"
-#include "quant/store.h"
 #include "quant/vector_table.h"
 
-enum { ALIGN = 64, SAMPLE = 32768, SETTLE_TURNS = 3 };
+enum { ALIGN = 64, SETTLE_TURNS = 6, STARTS = 2 };
+
+/* Vectors that Lloyd's iteration looks at: so many for each entry, at least the second. */
+enum { SAMPLE_OF_ENTRY = 128, SAMPLE_LEAST = 4096 };
 
 /* The scratch of one fit. */
 typedef struct room {
-    float *x, *w;             /* vectors, padded; [most] */
-    float *some, *some_w;     /* [most]: components of one kind; or the sample */
-    double *value, *weight;   /* [most] */
-    float *scale;             /* [rows] */
-    quant_vector_table *trial, *best, *product;
+    float *x, *w;              /* vectors that had to be collected, padded; [most] */
+    quant_vector_place all, some;
+    float *scale;              /* [rows] */
+    quant_vector_table *trial, *best, *start, *product;
     quant_vector_sums *sums;
-    void *work;
+    size_t *served;            /* vectors of each entry of `best` */
+    quant_vector_scratch scalar;
+    int threads;
 } room;
 
 static size_t aligned(size_t bytes)
@@ -26,57 +28,100 @@ static size_t aligned(size_t bytes)
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Components of the largest region, padding included. */
-static size_t most_parts(const quant_scheme *s, const quant_regions *g)
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Vectors of the largest region. */
+static size_t most_vectors(const quant_scheme *s, const quant_regions *g)
 {
     size_t dim = (size_t)s->dim, length = (size_t)g->block;
-    return (size_t)g->rows * ((length + dim - 1) / dim) * dim;
+    return (size_t)g->rows * ((length + dim - 1) / dim);
+}
+
+/* Vectors that are looked at, at most. */
+static size_t sample_most(const quant_scheme *s)
+{
+    return max_size((size_t)SAMPLE_OF_ENTRY << s->bits, SAMPLE_LEAST);
+}
+
+/* Rows of the grid, each of so many cells. */
+static size_t rows_of(size_t n, size_t dim)
+{
+    size_t side = quant_vector_side(n, dim);
+    return dim == 2 ? side : side * side;
+}
+
+#define TAKE(field, bytes) ((field) = (void *)(base ? base + at : none), at += aligned(bytes))
+
+static size_t cut_place(size_t n, size_t dim, char *base, size_t at, quant_vector_place *p)
+{
+    const size_t rows = rows_of(n, dim), cells = rows * rows;
+    char *none = NULL;
+    TAKE(p->x, n * dim * sizeof *p->x);
+    TAKE(p->w, n * dim * sizeof *p->w);
+    TAKE(p->cell, n * sizeof *p->cell);
+    TAKE(p->first, (cells + 1) * sizeof *p->first);
+    TAKE(p->box, (cells + rows) * sizeof *p->box);
+    return at;
 }
 
 /* Cut the scratch; with base NULL only its size is told. */
 static size_t cut(const quant_scheme *s, const quant_regions *g, char *base, room *z)
 {
-    size_t most = most_parts(s, g), at = 0;
-    size_t narrow = aligned(most * sizeof(float)), wide = aligned(most * sizeof(double));
+    const size_t n = most_vectors(s, g), dim = (size_t)s->dim, most = n * dim;
+    size_t at = 0;
     char *none = NULL;
-#define TAKE(field, bytes) (z->field = (void *)(base ? base + at : none), at += aligned(bytes))
-    TAKE(x, narrow);
-    TAKE(w, narrow);
-    TAKE(some, narrow);
-    TAKE(some_w, narrow);
-    TAKE(value, wide);
-    TAKE(weight, wide);
-    TAKE(scale, (size_t)g->rows * sizeof(float));
-    TAKE(trial, sizeof *z->trial);
-    TAKE(best, sizeof *z->best);
-    TAKE(product, sizeof *z->product);
-    TAKE(sums, sizeof *z->sums);
-    TAKE(work, 0);
-#undef TAKE
+    TAKE(z->x, most * sizeof *z->x);
+    TAKE(z->w, most * sizeof *z->w);
+    at = cut_place(n, dim, base, at, &z->all);
+    at = n > sample_most(s) ? cut_place(sample_most(s), dim, base, at, &z->some) : at;
+    TAKE(z->scalar.value, most * sizeof *z->scalar.value);
+    TAKE(z->scalar.weight, most * sizeof *z->scalar.weight);
+    TAKE(z->scale, (size_t)g->rows * sizeof *z->scale);
+    TAKE(z->trial, sizeof *z->trial);
+    TAKE(z->best, sizeof *z->best);
+    TAKE(z->start, STARTS * sizeof *z->start);
+    TAKE(z->product, sizeof *z->product);
+    TAKE(z->sums, max_size(quant_vector_parts(n), STARTS) * sizeof *z->sums);
+    TAKE(z->served, QUANT_CODEBOOK_ENTRIES * sizeof *z->served);
+    TAKE(z->scalar.work, 0);
     return at;
 }
+#undef TAKE
 
 size_t quant_vector_work_bytes(const quant_scheme *s, const quant_regions *g)
 {
     room z;
-    size_t most = most_parts(s, g), scalar = quant_codebook_work_bytes(s, most);
-    return scalar == 0 || most > SIZE_MAX / 256 ? 0 : aligned(cut(s, g, NULL, &z) + scalar);
+    size_t n = most_vectors(s, g);
+    if (n > SIZE_MAX / 512) {
+        return 0;
+    }
+    size_t scalar = quant_codebook_work_bytes(s, n * (size_t)s->dim);
+    return scalar == 0 ? 0 : aligned(cut(s, g, NULL, &z) + scalar);
 }
 
 /* ---- the vectors of a region ----------------------------------------------------------------- */
 
-static quant_vectors collect(const quant_scheme *s, const quant_group *group, size_t length,
-                             const float *x, const float *importance, const room *z)
+/* As they lie where nothing has to be divided or padded; else a copy. */
+static quant_vectors collect(const quant_vector_region *q, const quant_group *group, size_t length,
+                             const float *importance, const room *z)
 {
+    const quant_scheme *s = q->scheme;
     size_t dim = (size_t)s->dim, at = 0;
     double most = sqrt(group->unit);
+    if (!s->channel_scale && length % dim == 0 && length > 0) {
+        return (quant_vectors){.dim = dim, .n = group->channels * length / dim, .x = q->x,
+                               .w = importance};
+    }
     for (size_t c = 0; c < group->channels; c++) {
         float scale = s->channel_scale ? group->scale[c] : 1.0f;
         double share = s->channel_scale ? (double)scale / most : 1.0;
         for (size_t i = 0; scale > 0.0f && i < (length + dim - 1) / dim * dim; i++) {
             bool there = i < length;
             double own = there && importance ? (double)importance[c * length + i] : 1.0;
-            z->x[at] = there ? x[c * length + i] / scale : 0.0f;
+            z->x[at] = there ? q->x[c * length + i] / scale : 0.0f;
             z->w[at++] = there ? (float)(share * share * own) : 0.0f;
         }
     }
@@ -85,153 +130,10 @@ static quant_vectors collect(const quant_scheme *s, const quant_group *group, si
         memset(z->w, 0, dim * sizeof *z->w);
         at = dim;
     }
-    return (quant_vectors){dim, at / dim, z->x, z->w};
-}
-
-/* At most SAMPLE of them, evenly spaced. */
-static quant_vectors sample(const quant_vectors *v, const room *z)
-{
-    size_t step = (v->n + SAMPLE - 1) / SAMPLE, n = 0;
-    if (step <= 1) {
-        return *v;
-    }
-    for (size_t i = 0; i < v->n; i += step, n++) {
-        memcpy(z->some + n * v->dim, v->x + i * v->dim, v->dim * sizeof *v->x);
-        memcpy(z->some_w + n * v->dim, v->w + i * v->dim, v->dim * sizeof *v->w);
-    }
-    return (quant_vectors){v->dim, n, z->some, z->some_w};
-}
-
-/* Distinct values of components first, first + step ... that count for something; one zero when
- * there are none. */
-static quant_points components(const quant_vectors *v, size_t first, size_t step, const room *z)
-{
-    quant_points p = {z->value, z->weight, 1};
-    size_t n = 0;
-    for (size_t i = first; i < v->n * v->dim; i += step) {
-        if (v->w[i] > 0.0f) {
-            z->some[n] = v->x[i];
-            z->some_w[n++] = v->w[i];
-        }
-    }
-    z->value[0] = 0.0;
-    z->weight[0] = 1.0;
-    if (n > 0) {
-        p.n = quant_points_collapse_run(z->some, z->some_w, n, z->work, z->value, z->weight);
-    }
-    return p;
-}
-
-/* ---- candidates ------------------------------------------------------------------------------ */
-
-/* Append a component to every entry so far: used x n entries. */
-static void multiply(quant_vector_table *t, size_t d, const double *entry, const int8_t *code,
-                     size_t n)
-{
-    for (size_t j = t->used * n; j-- > 0;) {
-        memmove(t->entry + j * t->dim, t->entry + j / n * t->dim, d * sizeof *t->entry);
-        memmove(t->code + j * t->dim, t->code + j / n * t->dim, d);
-        t->entry[j * t->dim + d] = entry[j % n];
-        t->code[j * t->dim + d] = code ? code[j % n] : 0;
-    }
-    t->used *= n;
-}
-
-/* The product of the components' optimal tables. */
-static void product_of_optima(const quant_scheme *s, const quant_vectors *v, room *z)
-{
-    double entry[QUANT_CODEBOOK_ENTRIES];
-    size_t first[QUANT_CODEBOOK_ENTRIES], bits = (size_t)s->bits;
-    z->product->used = 1;
-    for (size_t d = 0; d < v->dim; d++) {
-        size_t own = bits / v->dim + (d < bits % v->dim);
-        quant_points p = components(v, d, v->dim, z);
-        quant_clusters c = {0, first, entry, 0.0, 0.0};
-        quant_kmeans1d_run(&p, (size_t)1 << own, z->work, &c);
-        multiply(z->product, d, entry, NULL, c.k);
-    }
-}
-
-/* The table of the scalar scheme of b/dim bits, as stored, for each component; false when there is
- * none. */
-static bool square_of_scalar(const quant_scheme *s, const quant_vectors *v, room *z)
-{
-    quant_scheme scalar = *s;
-    quant_codebook table;
-    double entry[QUANT_CODEBOOK_ENTRIES];
-    scalar.bits /= s->dim;
-    scalar.dim = 1;
-    quant_points p = components(v, 0, 1, z);
-    const quant_point_list l = quant_point_list_of(&p);
-    if (s->bits % s->dim != 0 || quant_codebook_choose(&scalar, &l, z->work, &table) != QUANT_OK) {
-        return false;
-    }
-    for (size_t j = 0; j < table.used; j++) {
-        entry[j] = (double)table.entry[j];
-    }
-    z->trial->used = 1;
-    z->trial->scale = table.scale;
-    z->trial->raised = table.raised;
-    for (size_t d = 0; d < v->dim; d++) {
-        multiply(z->trial, d, entry, table.code, table.used);
-    }
-    return true;
+    return (quant_vectors){.dim = dim, .n = at / dim, .x = z->x, .w = z->w};
 }
 
 /* ---- as stored ------------------------------------------------------------------------------- */
-
-/* Round entries to the storage type, with lut=int8 to codes times `scale`; sorted, repetitions
- * dropped. False when one overflows. */
-static bool store_entries(const quant_scheme *s, quant_vector_table *t)
-{
-    size_t parts = t->used * t->dim, kept = 0;
-    for (size_t k = 0; k < parts; k++) {
-        float v = (float)t->entry[k];
-        if (s->table_store == QUANT_STORE_I8) {
-            double c = t->scale > 0.0f ? rint(t->entry[k] / (double)t->scale) : 0.0;
-            t->code[k] = (int8_t)(c > QUANT_INT8_LEVEL    ? QUANT_INT8_LEVEL
-                                  : c < -QUANT_INT8_LEVEL ? -QUANT_INT8_LEVEL
-                                                          : c);
-            v = t->scale * (float)t->code[k];
-        } else {
-            v = quant_store_round(s->table_store, v);
-        }
-        t->entry[k] = (double)(v + 0.0f);
-        if (!isfinite(v)) {
-            return false;
-        }
-    }
-    quant_vector_sort(t);
-    for (size_t j = 0; j < t->used; j++) {
-        const double *entry = t->entry + j * t->dim;
-        if (kept == 0 ||
-            memcmp(entry, t->entry + (kept - 1) * t->dim, t->dim * sizeof *entry) != 0) {
-            memmove(t->entry + kept * t->dim, entry, t->dim * sizeof *entry);
-            memmove(t->code + kept * t->dim, t->code + j * t->dim, t->dim);
-            kept++;
-        }
-    }
-    t->used = kept;
-    return true;
-}
-
-/* The scale of a table of int8 codes whose largest magnitude is 127 scale; false: overflow. */
-static bool set_scale(const quant_scheme *s, quant_vector_table *t, double magnitude)
-{
-    quant_linear_fit f = quant_int8_scale(s->store, magnitude);
-    t->scale = f.p.scale;
-    t->raised = f.raised;
-    return !f.overflow;
-}
-
-static double magnitude_of(const quant_vector_table *t)
-{
-    double most = 0.0;
-    for (size_t k = 0; k < t->used * t->dim; k++) {
-        most = fabs(t->entry[k]) > most ? fabs(t->entry[k]) : most;
-    }
-    return most;
-}
 
 /* Least squares, for the assignment that the sums are of. */
 static double best_scale(const quant_vector_table *t, const quant_vector_sums *sums)
@@ -244,49 +146,54 @@ static double best_scale(const quant_vector_table *t, const quant_vector_sums *s
     return denominator > 0.0 ? numerator / denominator : 0.0;
 }
 
-/* Keep the trial, which is as stored, when it is better than the best so far. */
-static void consider(room *z, double error)
+/* The error of the trial, which is as stored; it is kept when better than the best so far. */
+static double consider(const quant_vectors *v, room *z)
 {
+    double error = quant_vector_pass(v, z->trial, z->sums, z->threads);
     if (error < z->best->error) {
         z->trial->error = error;
         *z->best = *z->trial;
+        memcpy(z->served, z->sums->count, z->best->used * sizeof *z->served);
     }
+    return error;
 }
 
-/* Store the trial; then means of what each entry serves are stored again while that helps. */
-static void settle(const quant_scheme *s, const quant_vectors *v, room *z, int turns)
+/* Store the trial; then means of what each entry serves are stored again while that helps. False
+ * when not even the first could be stored. */
+static bool settle(const quant_scheme *s, const quant_vectors *v, room *z, int turns)
 {
     bool int8 = s->table_store == QUANT_STORE_I8;
     double last = INFINITY;
-    if (int8 && !set_scale(s, z->trial, magnitude_of(z->trial))) {
-        return;
+    if (int8 && !quant_vector_set_scale(s, z->trial, quant_vector_magnitude(z->trial))) {
+        return false;
     }
-    for (int turn = 0; store_entries(s, z->trial); turn++) {
-        double error = quant_vector_pass(v, z->trial, z->sums);
-        consider(z, error);
+    for (int turn = 0; quant_vector_store(s, z->trial); turn++) {
+        double error = consider(v, z);
         if (turn == turns || !(error < last)) {
-            return;
+            return true;
         }
         last = error;
         double scale = int8 ? best_scale(z->trial, z->sums) : 1.0;
-        if (!(scale > 0.0) || (int8 && !set_scale(s, z->trial, QUANT_INT8_LEVEL * scale))) {
-            return;
+        if (!(scale > 0.0) ||
+            (int8 && !quant_vector_set_scale(s, z->trial, QUANT_INT8_LEVEL * scale))) {
+            return true;
         }
         for (size_t k = 0; k < z->trial->used * v->dim; k++) {
-            z->trial->entry[k] = z->sums->mass[k] > 0.0 ? z->sums->sum[k] / z->sums->mass[k]
-                                                        : z->trial->entry[k];
+            z->trial->entry[k] = z->sums->mass[k] > 0.0
+                                     ? (float)(z->sums->sum[k] / z->sums->mass[k])
+                                     : z->trial->entry[k];
         }
     }
+    return last < INFINITY;
 }
 
 /* What no vector uses goes; the padding is zero. */
-static void drop_unused(const quant_vectors *v, room *z, quant_vector_table *t)
+static void drop_unused(const quant_vectors *v, const room *z, quant_vector_table *t)
 {
     size_t kept = 0;
-    quant_vector_pass(v, z->best, z->sums);
     memset(t, 0, sizeof *t);
     for (size_t j = 0; j < z->best->used; j++) {
-        if (z->sums->count[j] > 0) {
+        if (z->served[j] > 0) {
             memcpy(t->entry + kept * v->dim, z->best->entry + j * v->dim,
                    v->dim * sizeof *t->entry);
             memcpy(t->code + kept * v->dim, z->best->code + j * v->dim, v->dim);
@@ -300,42 +207,80 @@ static void drop_unused(const quant_vectors *v, room *z, quant_vector_table *t)
     t->error = z->best->error;
 }
 
-static void try_candidates(const quant_scheme *s, const quant_vectors *v, room *z)
+/* Lloyd's iteration from the product and from seeds, side by side; which one is better, 0 or 1. */
+static int iterate(const quant_scheme *s, const quant_vectors *some, const room *z)
 {
-    memset(z->trial, 0, sizeof *z->trial);
-    z->trial->dim = v->dim;
-    *z->best = *z->product = *z->trial;
-    z->best->error = INFINITY;
-    if (square_of_scalar(s, v, z)) {
-        quant_vector_sort(z->trial);
-        consider(z, quant_vector_pass(v, z->trial, NULL));
+    double error[STARTS];
+#pragma omp parallel for num_threads(z->threads) if (z->threads > 1)
+    for (int k = 0; k < STARTS; k++) {
+        z->start[k] = *z->product;
+        if (k == 1) {
+            quant_vector_seed(some, (size_t)1 << s->bits, (float *)z->scalar.value,
+                              z->scalar.weight, &z->start[k]);
+        }
+        error[k] = quant_vector_lloyd(some, &z->start[k], z->sums + k);
     }
-    product_of_optima(s, v, z);
-    *z->trial = *z->product;
-    settle(s, v, z, 0);
-    quant_vectors some = sample(v, z);
-    *z->trial = *z->product;
-    quant_vector_lloyd(&some, z->trial, z->sums);
-    settle(s, v, z, SETTLE_TURNS);
-    quant_vector_seed(&some, (size_t)1 << s->bits, (float *)z->value, z->trial);
-    quant_vector_lloyd(&some, z->trial, z->sums);
-    settle(s, v, z, SETTLE_TURNS);
+    return error[1] < error[0];
 }
 
-quant_status quant_vector_fit(const quant_scheme *s, const quant_regions *g, uint64_t r,
-                              const float *x, const float *importance, void *work,
-                              quant_group *group, quant_vector_table *t)
+/* What the promise is about, where the bound did not show that it is kept. False when the storage
+ * type cannot hold one of these: a wider one might do better. */
+static bool try_products(const quant_scheme *s, const quant_vectors *v, room *z)
+{
+    z->scalar.x = z->x; /* the vectors are in their places by now */
+    z->scalar.w = z->w;
+    *z->trial = *z->product;
+    if (s->bits % s->dim == 0) {
+        if (!quant_vector_square(s, v, &z->scalar, z->trial)) {
+            return false;
+        }
+        quant_vector_sort(z->trial);
+        consider(v, z);
+    }
+    quant_vector_product(s, v, &z->scalar, z->trial);
+    return settle(s, v, z, 0);
+}
+
+static quant_vectors try_candidates(const quant_scheme *s, const quant_vectors *v, room *z)
+{
+    const size_t most = sample_most(s), step = (v->n + most - 1) / most;
+    quant_vector_grid grid[2] = {{.side = quant_vector_side(v->n, v->dim)},
+                                 {.side = quant_vector_side((v->n + step - 1) / step, v->dim)}};
+    memset(z->product, 0, sizeof *z->product);
+    z->product->dim = v->dim;
+    *z->best = *z->product;
+    z->best->error = INFINITY;
+    z->scalar.x = z->all.x; /* not in use yet */
+    z->scalar.w = z->all.w;
+    const double bound = quant_vector_rough_product(s, v, &z->scalar, grid, z->product);
+    const quant_vectors all = quant_vector_order(v, 1, &grid[0], &z->all);
+    const quant_vectors some = step > 1 ? quant_vector_order(v, step, &grid[1], &z->some) : all;
+    const int better = iterate(s, &some, z);
+    *z->trial = z->start[better];
+    settle(s, &all, z, SETTLE_TURNS);
+    if (!(z->best->error * (1.0 + 0x1p-30) <= bound)) {
+        *z->trial = z->start[!better];
+        settle(s, &all, z, SETTLE_TURNS);
+        z->best->error = try_products(s, &all, z) ? z->best->error : INFINITY;
+    }
+    return all;
+}
+
+quant_status quant_vector_fit(const quant_vector_region *q, void *work, quant_group *group,
+                              quant_vector_table *t)
 {
     room z;
-    z.work = (char *)work + cut(s, g, work, &z);
-    QUANT_TRY(quant_codebook_scales(s, g, r, x, z.scale, group));
-    size_t n = (size_t)quant_region_elements(g, r), length = n / group->channels;
-    importance = quant_codebook_any(importance, n) ? importance : NULL;
-    quant_vectors v = collect(s, group, length, x, importance, &z);
-    try_candidates(s, &v, &z);
+    z.scalar.work = (char *)work + cut(q->scheme, q->regions, work, &z);
+    z.threads = q->threads;
+    QUANT_TRY(quant_codebook_scales(q->scheme, q->regions, q->r, q->x, z.scale, group));
+    size_t n = (size_t)quant_region_elements(q->regions, q->r), length = n / group->channels;
+    const float *importance = quant_codebook_any(q->importance, n) ? q->importance : NULL;
+    const quant_vectors v = collect(q, group, length, importance, &z);
+    const quant_vectors all = try_candidates(q->scheme, &v, &z);
     if (!isfinite(z.best->error)) {
         return QUANT_ESCALE;
     }
-    drop_unused(&v, &z, t);
-    return isfinite((float)(magnitude_of(t) * sqrt(group->unit))) ? QUANT_OK : QUANT_ESCALE;
+    drop_unused(&all, &z, t);
+    return isfinite((float)(quant_vector_magnitude(t) * sqrt(group->unit))) ? QUANT_OK
+                                                                            : QUANT_ESCALE;
 }

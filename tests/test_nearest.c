@@ -49,7 +49,7 @@ static bool counts(const qk_nearest *a, size_t i)
     return any;
 }
 
-/* Not farther than any other by more than the roundings in double, and the error is the distance. */
+/* Not farther than any other by more than roundings in double; the error is the distance. */
 static size_t wrong_codes(const qk_nearest *a, const uint8_t *codes, const double *error)
 {
     size_t wrong = 0;
