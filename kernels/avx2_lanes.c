@@ -155,17 +155,13 @@ double qk_sse_linear_avx2(const float *x, size_t n, qk_linear p)
     return fold(lane);
 }
 
-typedef struct energies {
-    double ref2[QK_LANES], got2[QK_LANES], dot[QK_LANES], err2[QK_LANES];
-} energies;
-
 typedef struct blocks {
     const float *ref, *got, *next_ref, *next_got;
 } blocks;
 
 /* One group of eight lanes through the rows of a block; the largest |w - y| of a NaN is left to
  * the caller, who sees NaN in the energies. */
-static inline __m256d walk_group(energies *s, size_t g, blocks b, size_t end, __m256d most)
+static inline __m256d walk_group(qk_energies *s, size_t g, blocks b, size_t end, __m256d most)
 {
     const __m256d sign = _mm256_set1_pd(-0.0);
     pair ref2 = load_lanes(s->ref2 + g), got2 = load_lanes(s->got2 + g);
@@ -196,7 +192,7 @@ static double highest_of(__m256d v)
 
 void qk_fidelity_f32_avx2(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
-    energies s = {{0}, {0}, {0}, {0}};
+    qk_energies s = {{0}, {0}, {0}, {0}};
     double most = 0.0;
     size_t where = 0; /* begin of the block that raised `most` */
     for (size_t begin = 0; begin < n; begin += BLOCK) {
@@ -212,16 +208,7 @@ void qk_fidelity_f32_avx2(const float *ref, const float *got, size_t n, qk_fidel
             where = begin;
         }
     }
-    for (size_t i = n - n % GROUP; i < n; i++) {
-        double w = (double)ref[i], y = (double)got[i], e = w - y, a = fabs(e);
-        size_t j = i % QK_LANES;
-        s.ref2[j] += w * w;
-        s.got2[j] += y * y;
-        s.dot[j] += w * y;
-        s.err2[j] += e * e;
-        where = a > most ? i : where;
-        most = a > most ? a : most;
-    }
+    qk_add_rest(&s, ref, got, n - n % GROUP, n, &most, &where);
     out->ref2 = fold(s.ref2);
     out->got2 = fold(s.got2);
     out->dot = fold(s.dot);

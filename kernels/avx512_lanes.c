@@ -151,10 +151,6 @@ double qk_sse_linear_avx512(const float *x, size_t n, qk_linear p)
     return fold(lane);
 }
 
-typedef struct energies {
-    double ref2[QK_LANES], got2[QK_LANES], dot[QK_LANES], err2[QK_LANES];
-} energies;
-
 /* Where a block lies in both arrays, and what follows it. */
 typedef struct blocks {
     const float *ref, *got, *next_ref, *next_got;
@@ -162,7 +158,7 @@ typedef struct blocks {
 
 /* One group of lanes through the rows of a block of m; returns the largest |w - y|, in which NaN
  * is left out: the caller sees it in the energies. */
-static inline __m512d walk_group(energies *s, size_t g, blocks b, size_t m, __m512d most)
+static inline __m512d walk_group(qk_energies *s, size_t g, blocks b, size_t m, __m512d most)
 {
     pair ref2 = load_lanes(s->ref2 + g), got2 = load_lanes(s->got2 + g);
     pair dot = load_lanes(s->dot + g), err2 = load_lanes(s->err2 + g);
@@ -186,7 +182,7 @@ static inline __m512d walk_group(energies *s, size_t g, blocks b, size_t m, __m5
 
 void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
-    energies s = {{0}, {0}, {0}, {0}};
+    qk_energies s = {{0}, {0}, {0}, {0}};
     double most = 0.0;
     size_t where = 0; /* begin of the block that raised `most` */
     for (size_t begin = 0; begin < n; begin += BLOCK) {

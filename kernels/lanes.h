@@ -54,6 +54,28 @@ static inline size_t qk_first_at(const float *ref, const float *got, size_t from
     return i;
 }
 
+/* The lanes of a qk_fidelity. */
+typedef struct qk_energies {
+    double ref2[QK_LANES], got2[QK_LANES], dot[QK_LANES], err2[QK_LANES];
+} qk_energies;
+
+/* Elements [from, n), the last of their lanes. `most` and `where` pass NaN over, as qk_place_most
+ * wants them. */
+static inline void qk_add_rest(qk_energies *s, const float *ref, const float *got, size_t from,
+                               size_t n, double *most, size_t *where)
+{
+    for (size_t i = from; i < n; i++) {
+        double w = (double)ref[i], y = (double)got[i], e = w - y, a = fabs(e);
+        size_t j = i % QK_LANES;
+        s->ref2[j] += w * w;
+        s->got2[j] += y * y;
+        s->dot[j] += w * y;
+        s->err2[j] += e * e;
+        *where = a > *most ? i : *where;
+        *most = a > *most ? a : *most;
+    }
+}
+
 /* Largest difference and its place, err2 being set: `most` is the largest that is no NaN, first met
  * at or behind `from`. Squares are never negative, so their sum is NaN exactly when a difference
  * is. */

@@ -135,13 +135,9 @@ double qk_sse_linear_neon(const float *x, size_t n, qk_linear p)
     return qk_fold_lanes(lane);
 }
 
-typedef struct energies {
-    double ref2[QK_LANES], got2[QK_LANES], dot[QK_LANES], err2[QK_LANES];
-} energies;
-
 /* One group of eight lanes through the rows of a block. FMAXNM passes a NaN over: the caller sees
  * it in the energies. */
-static inline float64x2_t walk_group(energies *s, size_t g, const float *ref, const float *got,
+static inline float64x2_t walk_group(qk_energies *s, size_t g, const float *ref, const float *got,
                                      size_t end, float64x2_t most)
 {
     octet ref2 = load_lanes(s->ref2 + g), got2 = load_lanes(s->got2 + g);
@@ -165,7 +161,7 @@ static inline float64x2_t walk_group(energies *s, size_t g, const float *ref, co
 
 void qk_fidelity_f32_neon(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
-    energies s = {{0}, {0}, {0}, {0}};
+    qk_energies s = {{0}, {0}, {0}, {0}};
     double most = 0.0;
     size_t where = 0; /* begin of the block that raised `most` */
     for (size_t begin = 0; begin < n; begin += BLOCK) {
@@ -179,16 +175,7 @@ void qk_fidelity_f32_neon(const float *ref, const float *got, size_t n, qk_fidel
             where = begin;
         }
     }
-    for (size_t i = n - n % GROUP; i < n; i++) {
-        double w = (double)ref[i], y = (double)got[i], e = w - y, a = fabs(e);
-        size_t j = i % QK_LANES;
-        s.ref2[j] += w * w;
-        s.got2[j] += y * y;
-        s.dot[j] += w * y;
-        s.err2[j] += e * e;
-        where = a > most ? i : where;
-        most = a > most ? a : most;
-    }
+    qk_add_rest(&s, ref, got, n - n % GROUP, n, &most, &where);
     out->ref2 = qk_fold_lanes(s.ref2);
     out->got2 = qk_fold_lanes(s.got2);
     out->dot = qk_fold_lanes(s.dot);

@@ -3,18 +3,7 @@
 # The longer tier behind `make ci`: what takes minutes or a second compiler. Every step runs, the
 # last line counts them.
 cd "$(dirname "$0")/.." || exit 2
-passed=0 failed=0
-step() { # name, command...
-    name=$1
-    shift
-    echo "== $name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-    fi
-}
+. tests/steps.sh
 
 digests() { # command, threads, ISA cap: one line per thing that must not change
     for scheme in int8:tensor int8:channel,asym int4:block=32,scale=mse int4:block=32,asym lut4:group=32 \
@@ -118,5 +107,4 @@ step "make demo prints what the README says" demo_prints_the_readme
 step "installed library and the README's example" installed_library_works
 step "address and undefined-behaviour sanitizers" make -s -j2 asan
 step "lint" sh tests/lint.sh
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+end_of_steps

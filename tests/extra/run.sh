@@ -4,18 +4,7 @@
 # or as it is on a machine that is one. Every step runs, the last line counts them. `make deps-extra`
 # installs what it needs; without that it says so and passes.
 cd "$(dirname "$0")/../.." || exit 2
-passed=0 failed=0
-step() { # name, command...
-    name=$1
-    shift
-    echo "== $name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-    fi
-}
+. tests/steps.sh
 
 if [ "$(uname -m)" = aarch64 ]; then
     compiler=${CC:-gcc} emulator=
@@ -23,7 +12,7 @@ else
     compiler=${CROSS_CC:-aarch64-linux-gnu-gcc} emulator=${QEMU:-qemu-aarch64}
 fi
 for tool in $compiler $emulator; do
-    command -v "${tool##* }" >/dev/null || {
+    command -v "$tool" >/dev/null || {
         echo "skipped: AArch64, because $tool is not here (make deps-extra)"
         echo "0 passed, 0 failed"
         exit 0
@@ -47,7 +36,18 @@ levels() {
         [ "$(QUANT_ISA=avx2 $emulator $there/digests --isa)" = scalar ] &&
         { [ -z "$emulator" ] || [ "$(QUANT_ISA=neon build/tests/digests --isa)" = scalar ]; }
 }
-suites() { $emulator $there/core --cases "${CASES:-100}"; }
+# One process a suite, as many at a time as there are processors; a suite that fails is shown whole.
+suites() {
+    names=$(sed -n 's|^SUITE(\(.*\))|\1|p' tests/extra/suites.def)
+    rm -rf build/extra && mkdir build/extra || return 1
+    echo "$names" | xargs -P "$(nproc)" -I@ sh -c \
+        "$emulator $there/core --filter @ --cases ${CASES:-100} >build/extra/@ 2>&1 || echo failed >>build/extra/@"
+    for suite in $names; do
+        echo "$suite: $(grep -E '^[0-9]+ passed, [0-9]+ failed$' "build/extra/$suite" || echo 'no result')"
+        tail -n 1 "build/extra/$suite" | grep -qx failed && cat "build/extra/$suite"
+    done
+    ! grep -qx failed build/extra/*
+}
 here_build() { quietly make -s -j2 build/tests/digests; }
 same_bytes() {
     build/tests/digests >build/extra.want || return 1
@@ -63,5 +63,4 @@ step "digests build here" here_build
 step "levels and their cap" levels
 step "suites of libquant on AArch64, level neon" suites
 step "same bytes on both machines" same_bytes
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+end_of_steps
