@@ -15,6 +15,14 @@
 #if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
 #define QK_HAS_NEON 1
 #include <arm_neon.h>
+
+/* Before a loop over an array of a few vectors: at -O2 GCC would keep both as they are written, and
+ * the vectors in memory. */
+#if defined(__clang__)
+#define QK_UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define QK_UNROLLED _Pragma("GCC unroll 16")
+#endif
 #endif
 
 #endif

@@ -13,12 +13,14 @@ static inline uint8x16_t count_below(const float *x, const float *thresholds, si
 {
     float32x4_t v[4];
     uint32x4_t below[4];
+    QK_UNROLLED
     for (int q = 0; q < 4; q++) {
         v[q] = vld1q_f32(x + 4 * q);
         below[q] = vdupq_n_u32(0);
     }
     for (size_t j = 0; j < m; j++) {
         const float32x4_t t = vdupq_n_f32(thresholds[j]);
+        QK_UNROLLED
         for (int q = 0; q < 4; q++) {
             below[q] = vsubq_u32(below[q], vcltq_f32(t, v[q]));
         }
@@ -48,6 +50,7 @@ static void split_planes(const float *table, size_t entries, uint8_t planes[4][L
     for (size_t k = 0; k < entries; k++) {
         uint32_t b;
         memcpy(&b, &table[k], sizeof b);
+        QK_UNROLLED
         for (int p = 0; p < 4; p++) {
             planes[p][k] = (uint8_t)(b >> 8 * p);
         }
@@ -58,6 +61,7 @@ static size_t decode_small(const uint8_t *codes, size_t n, const uint8_t planes[
 {
     uint8x16_t table[4];
     size_t i = 0;
+    QK_UNROLLED
     for (int p = 0; p < 4; p++) {
         table[p] = vld1q_u8(planes[p]);
     }
@@ -74,6 +78,7 @@ static size_t decode_large(const uint8_t *codes, size_t n, const uint8_t planes[
 {
     uint8x16x4_t table[4];
     size_t i = 0;
+    QK_UNROLLED
     for (int p = 0; p < 4; p++) {
         table[p] = vld1q_u8_x4(planes[p]);
     }

@@ -43,6 +43,7 @@ static inline octet load_lanes(const double *lane)
 
 static inline void store_lanes(double *lane, octet o)
 {
+    QK_UNROLLED
     for (int q = 0; q < QUADS; q++) {
         vst1q_f64(lane + 2 * q, o.v[q]);
     }
@@ -51,6 +52,7 @@ static inline void store_lanes(double *lane, octet o)
 /* x and y are floats. */
 static inline void add_product(octet *sum, octet x, octet y)
 {
+    QK_UNROLLED
     for (int q = 0; q < QUADS; q++) {
         sum->v[q] = vfmaq_f64(sum->v[q], x.v[q], y.v[q]);
     }
@@ -58,6 +60,7 @@ static inline void add_product(octet *sum, octet x, octet y)
 
 static inline void add_square(octet *sum, octet e)
 {
+    QK_UNROLLED
     for (int q = 0; q < QUADS; q++) {
         sum->v[q] = vaddq_f64(sum->v[q], vmulq_f64(e.v[q], e.v[q]));
     }
@@ -66,6 +69,7 @@ static inline void add_square(octet *sum, octet e)
 static inline octet difference(octet x, octet y)
 {
     octet e;
+    QK_UNROLLED
     for (int q = 0; q < QUADS; q++) {
         e.v[q] = vsubq_f64(x.v[q], y.v[q]);
     }
@@ -148,6 +152,7 @@ static inline float64x2_t walk_group(qk_energies *s, size_t g, const float *ref,
         add_product(&got2, y, y);
         add_product(&dot, w, y);
         add_square(&err2, e);
+        QK_UNROLLED
         for (int q = 0; q < QUADS; q++) {
             most = vmaxnmq_f64(most, vabsq_f64(e.v[q]));
         }

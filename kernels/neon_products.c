@@ -11,15 +11,18 @@ float qk_dot_single_neon(const float *x, const float *y, size_t n)
     float32x4_t sum[QK_LANES / 4];
     float lane[QK_LANES];
     size_t i = 0;
+    QK_UNROLLED
     for (int q = 0; q < QK_LANES / 4; q++) {
         sum[q] = vdupq_n_f32(0.0f);
     }
     for (; n - i >= QK_LANES; i += QK_LANES) {
+        QK_UNROLLED
         for (size_t q = 0; q < QK_LANES / 4; q++) {
             float32x4_t product = vmulq_f32(vld1q_f32(x + i + 4 * q), vld1q_f32(y + i + 4 * q));
             sum[q] = vaddq_f32(sum[q], product);
         }
     }
+    QK_UNROLLED
     for (size_t q = 0; q < QK_LANES / 4; q++) {
         vst1q_f32(lane + 4 * q, sum[q]);
     }

@@ -58,9 +58,23 @@ same_bytes() {
     echo "$(wc -l <build/extra.want) lines alike, SHA-256 $(sha256sum <build/extra.want | cut -c 1-64)"
 }
 
+# clang's OpenMP is of another library, so only the kernels are its own.
+kernels_by_clang() {
+    objects=$(printf 'build/aarch64-clang/obj/%s.o ' kernels/*.c | sed 's/\.c\.o/.o/g')
+    quietly make -s -j2 CC="clang --target=aarch64-linux-gnu" B=build/aarch64-clang $objects &&
+        quietly $compiler -static -fopenmp -o build/aarch64-clang/digests \
+            build/aarch64/obj/tests/extra/digests.o $objects build/aarch64/libquant.a -lm &&
+        $emulator build/aarch64-clang/digests | diff build/extra.want -
+}
+
 step "AArch64 builds without a warning" cross_build
 step "digests build here" here_build
 step "levels and their cap" levels
 step "suites of libquant on AArch64, level neon" suites
 step "same bytes on both machines" same_bytes
+if command -v clang >/dev/null; then
+    step "same bytes from kernels by clang" kernels_by_clang
+else
+    echo "skipped: kernels by clang, which is not here"
+fi
 end_of_steps
