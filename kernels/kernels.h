@@ -145,6 +145,18 @@ typedef void qk_narrow16_fn(const float *x, size_t n, uint16_t *y);
 /* Exact; NaN keeps sign and payload bits and becomes quiet. */
 typedef void qk_widen16_fn(const uint16_t *x, size_t n, float *y);
 
+/* A histogram of 16-bit floats by key: code + 2^15, or 2^16 - 1 - code when its sign bit is set, so
+ * that keys ascend with values. It has the keys first .. first + keys - 1, all below 2^16. */
+typedef struct qk_keys {
+    uint32_t first, keys;
+    uint32_t *count; /* of each key */
+} qk_keys;
+
+/* count[key of x[i] - first]++ for i = 0, 1, ..., a zero of either sign being +0, up to the first
+ * x[i] that is not exactly such a float or whose key is not there; returns that i, n when there is
+ * none. x finite. */
+typedef size_t qk_count_keys_fn(const float *x, size_t n, qk_keys k);
+
 typedef void qk_fidelity_fn(const float *ref, const float *got, size_t n, qk_fidelity *out);
 
 /* Sum of x[i]*y[i], each product exact in double, over lanes. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* scalar_convert.c - binary32 to and from binary16 and bfloat16, in the bits. */
+/* scalar_convert.c - binary32 to and from binary16 and bfloat16, in the bits; how often each
+ * occurs. */
 #include <math.h>
 #include <string.h>
 
@@ -86,4 +87,39 @@ void qk_bf16_to_f32_scalar(const uint16_t *x, size_t n, float *y)
         b |= quiet;
         memcpy(&y[i], &b, sizeof b); /* a float in between might lose bits of a NaN on x87 */
     }
+}
+
+/* Two's complement of sign and magnitude, from 0 on: order of keys = order of values. */
+static bool count_code(uint16_t code, qk_keys k)
+{
+    uint32_t key = code & 0x8000u ? code ^ 0xffffu : code | 0x8000u, place = key - k.first;
+    if (place < k.keys) {
+        k.count[place]++;
+    }
+    return place < k.keys;
+}
+
+size_t qk_count_f16_scalar(const float *x, size_t n, qk_keys k)
+{
+    size_t i = 0;
+    for (; i < n; i++) {
+        float own = x[i] + 0.0f; /* -0 becomes +0 */
+        uint16_t code = f16_of(own);
+        if (bits_of(f32_of(code)) != bits_of(own) || !count_code(code, k)) {
+            break;
+        }
+    }
+    return i;
+}
+
+size_t qk_count_bf16_scalar(const float *x, size_t n, qk_keys k)
+{
+    size_t i = 0;
+    for (; i < n; i++) {
+        uint32_t own = bits_of(x[i] + 0.0f);
+        if ((own & 0xffffu) != 0 || !count_code((uint16_t)(own >> 16), k)) {
+            break;
+        }
+    }
+    return i;
 }

@@ -9,15 +9,13 @@
 #include "quant/kmeans1d_internal.h"
 #include "quant/points_sort.h"
 
-enum { TABLE_BITS = 16, KEYS = 1 << TABLE_BITS };
+enum { KEYS = 1 << 16, EIGHT = 8 };
 
 /* Below so many values a sort is done before the table is cleared and read. */
 enum { TABLE_PAYS = 4096 };
 
-enum { PIECE = 256 };
-
-/* The key of a code of bf16 or f16, and back: order of keys = order of values. */
-static uint32_t key_of(uint32_t code)
+/* The key of a code (kernels.h, qk_keys), and back. */
+static uint32_t key_of(uint16_t code)
 {
     return code ^ (code & 0x8000u ? 0xffffu : 0x8000u);
 }
@@ -50,78 +48,76 @@ static void values_of_f16(const uint16_t *key, size_t m, double *value)
     }
 }
 
-static int tally_bf16(const float *x, size_t n, uint32_t *table)
+static size_t count_bf16(const float *x, size_t n, qk_keys keys)
 {
-    for (size_t i = 0; i < n; i++) {
-        float y = x[i] + 0.0f;
-        uint32_t bits;
-        memcpy(&bits, &y, sizeof bits);
-        table[key_of(bits >> 16)]++;
-    }
-    return 1;
+    return qk()->count_bf16(x, n, keys);
 }
 
-/* 0 when one is no f16. */
-static int tally_f16(const float *x, size_t n, uint32_t *table)
+static size_t count_f16(const float *x, size_t n, qk_keys keys)
 {
-    float part[PIECE], back[PIECE];
-    uint16_t code[PIECE];
-    for (size_t i = 0; i < n; i += PIECE) {
-        size_t m = n - i < PIECE ? n - i : PIECE;
-        for (size_t j = 0; j < m; j++) {
-            part[j] = x[i + j] + 0.0f;
-        }
-        qk()->f32_to_f16(part, m, code);
-        qk()->f16_to_f32(code, m, back);
-        if (memcmp(part, back, m * sizeof *part) != 0) {
-            return 0;
-        }
-        for (size_t j = 0; j < m; j++) {
-            table[key_of(code[j])]++;
-        }
-    }
-    return 1;
+    return qk()->count_f16(x, n, keys);
 }
 
-/* What a table of all keys can count. */
+static uint32_t key_of_bf16(float x)
+{
+    uint16_t code;
+    qk()->f32_to_bf16(&x, 1, &code);
+    return key_of(code);
+}
+
+static uint32_t key_of_f16(float x)
+{
+    uint16_t code;
+    qk()->f32_to_f16(&x, 1, &code);
+    return key_of(code);
+}
+
+/* What a table of keys can count. */
 static const struct kind {
     int spare; /* low bits that are zero in every value */
-    int (*tally)(const float *x, size_t n, uint32_t *table);
+    uint32_t (*key)(float x);
+    size_t (*count)(const float *x, size_t n, qk_keys keys); /* n, or they are not such */
     void (*values)(const uint16_t *key, size_t m, double *value);
-} kinds[] = {{16, tally_bf16, values_of_bf16}, {13, tally_f16, values_of_f16}};
+} kinds[] = {{16, key_of_bf16, count_bf16, values_of_bf16},
+             {13, key_of_f16, count_f16, values_of_f16}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* The keys that occur, ascending; list has room for seven more. No branch a key: whether one
  * occurs is anyone's guess. */
-static size_t list_keys(const uint32_t *table, uint16_t *list)
+static size_t list_keys(qk_keys k, uint16_t *list)
 {
     size_t m = 0;
-    for (uint32_t key = 0; key >> TABLE_BITS == 0; key += 8) {
-        const uint32_t *t = table + key; /* most of the table is empty */
+    for (uint32_t at = 0; at < k.keys; at += EIGHT) {
+        const uint32_t *t = k.count + at; /* most of the table is empty */
         if ((t[0] | t[1] | t[2] | t[3] | t[4] | t[5] | t[6] | t[7]) == 0) {
             continue;
         }
-        for (uint32_t i = 0; i < 8; i++) {
-            list[m] = (uint16_t)(key + i);
+        for (uint32_t i = 0; i < EIGHT; i++) {
+            list[m] = (uint16_t)(k.first + at + i);
             m += t[i] != 0;
         }
     }
     return m;
 }
 
-/* Distinct values and how often each occurs, from a table of all keys; 0: they do not fit it. */
+/* Distinct values and how often each occurs, from a table of all keys from the least to the
+ * greatest, whole eights of them; 0: they are of another kind. */
 static size_t count_by_table(const float *x, size_t n, const struct kind *kind, uint32_t *table,
                              double *value, double *weight)
 {
     uint16_t *list = (uint16_t *)(void *)(table + KEYS);
-    memset(table, 0, sizeof *table * KEYS);
-    if (!kind->tally(x, n, table)) {
+    float lowest, highest;
+    qk()->minmax_f32(x, n, &lowest, &highest);
+    uint32_t first = kind->key(lowest) / EIGHT * EIGHT, last = kind->key(highest);
+    qk_keys keys = {first, (last - first) / EIGHT * EIGHT + EIGHT, table};
+    memset(table, 0, sizeof *table * keys.keys);
+    if (kind->count(x, n, keys) < n) {
         return 0;
     }
-    size_t m = list_keys(table, list);
+    size_t m = list_keys(keys, list);
     kind->values(list, m, value);
     for (size_t j = 0; j < m; j++) {
-        weight[j] = (double)table[list[j]];
+        weight[j] = (double)table[list[j] - first];
     }
     return m;
 }

@@ -274,6 +274,32 @@ static void judge_widen16(qk_widen16_fn *want, qk_widen16_fn *got, judge_case *c
     compare_rooms(c, "widen");
 }
 
+/* Codes of either type as floats, so each operation sees its own and some that are not; all near
+ * one key: at zero, where signs change, at both ends and between. Some fills send a few astray. */
+static void judge_count_keys(qk_count_keys_fn *want, qk_count_keys_fn *got, judge_case *c)
+{
+    enum { KEYS = 300, STARTS = 4 };
+    static const uint32_t starts[STARTS] = {0x7f60, 0x0400, 0xb123, 0xfbff - KEYS - 9};
+    static float y[MOST];
+    static uint16_t code[MOST];
+    for (uint32_t type = 0; type < 2; type++) {
+        uint64_t s = c->seed + type;
+        uint32_t first = starts[judge_random(&s) % STARTS];
+        for (size_t i = 0; i < c->n; i++) {
+            bool astray = judge_random(&s) % 1024 < (uint64_t)c->fill;
+            uint32_t key = first + (uint32_t)(judge_random(&s) % (astray ? KEYS + 9 : KEYS));
+            code[i] = (uint16_t)(key & 0x8000u ? key ^ 0x8000u : key ^ 0xffffu);
+        }
+        (type ? qk_f16_to_f32_scalar : qk_bf16_to_f32_scalar)(code, c->n, y);
+        const float *x = judge_edge(0, y, c->n * sizeof *y);
+        open_rooms(KEYS * sizeof(uint32_t), c->shift * sizeof(uint32_t));
+        size_t w = want(x, c->n, (qk_keys){first, KEYS, (uint32_t *)(void *)want_room.at});
+        size_t g = got(x, c->n, (qk_keys){first, KEYS, (uint32_t *)(void *)got_room.at});
+        compare_values(c, "first that does not count", &w, &g, sizeof w);
+        compare_rooms(c, type ? "f16" : "bf16");
+    }
+}
+
 static void judge_fidelity(qk_fidelity_fn *want, qk_fidelity_fn *got, judge_case *c)
 {
     const float *x = floats(c, 0, false), *y = floats(c, 1, false);

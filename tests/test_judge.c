@@ -129,6 +129,18 @@ static void bad_bf16_to_f32(const uint16_t *x, size_t n, float *y)
     plan.real->bf16_to_f32(x, n, y);
     spoil(y);
 }
+static size_t bad_count_f16(const float *x, size_t n, qk_keys k)
+{
+    size_t counted = plan.real->count_f16(x, n, k);
+    spoil(k.count);
+    return counted;
+}
+static size_t bad_count_bf16(const float *x, size_t n, qk_keys k)
+{
+    size_t counted = plan.real->count_bf16(x, n, k);
+    spoil_value(&counted, sizeof counted);
+    return counted;
+}
 static void bad_stream_linear(const uint8_t *codes, size_t n, qk_linear p, float *y)
 {
     plan.real->stream_linear(codes, n, p, y);
