@@ -8,7 +8,7 @@
 #if defined(QK_HAS_AVX512)
 #include <string.h>
 
-enum { SIXTEEN = 16, SHORT = 512 }; /* longer blocks gain nothing from company */
+enum { SIXTEEN = 16, SHORT = 512, /* longer blocks gain nothing from company */ USUAL = 32 };
 
 static inline __m512i magnitudes(const float *x, __mmask16 chosen)
 {
@@ -94,14 +94,23 @@ static inline size_t in_sixteens(size_t n, size_t block)
     return block % 16 == 0 && block <= SHORT ? n - n % (SIXTEEN * block) : 0;
 }
 
-void qk_absmax_blocks_avx512(const float *x, size_t n, size_t block, float *most)
+/* Sixteens of blocks; inlined with the usual length as a constant, which unrolls it. Returns how
+ * many blocks. */
+QK_INLINE size_t absmax_sixteens(const float *x, size_t n, size_t block, float *most)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    size_t i = 0, k = 0;
-    for (; i < in_sixteens(n, block); i += SIXTEEN * block, k += SIXTEEN) {
+    size_t k = 0;
+    for (size_t i = 0; i < in_sixteens(n, block); i += SIXTEEN * block, k += SIXTEEN) {
         _mm512_storeu_si512(most + k, sixteen_blocks(x + i, block, magnitude, larger));
     }
-    for (; i < n; k++) {
+    return k;
+}
+
+void qk_absmax_blocks_avx512(const float *x, size_t n, size_t block, float *most)
+{
+    size_t k = block == USUAL ? absmax_sixteens(x, n, USUAL, most)
+                              : absmax_sixteens(x, n, block, most);
+    for (size_t i = k * block; i < n; k++) {
         size_t m = qk_block_length(n, i, block);
         uint32_t largest = _mm512_reduce_max_epu32(lanes_of(x + i, m));
         memcpy(&most[k], &largest, sizeof largest);

@@ -90,6 +90,19 @@ static inline __m512i pack_64(__m512i v, const steps *s)
     return _mm512_permutexvar_epi8(s->together, v);
 }
 
+/* Whole registers of 4-bit codes: two are one byte, low + 16 high. Returns how many codes. */
+static size_t pack_nibbles(const uint8_t *codes, size_t n, uint8_t *stream)
+{
+    const __m512i mask = _mm512_set1_epi8(15), weights = _mm512_set1_epi16(0x1001);
+    size_t i = 0;
+    for (; n - i >= 64; i += 64) {
+        __m512i v = _mm512_and_si512(_mm512_loadu_si512(codes + i), mask);
+        __m256i bytes = _mm512_cvtepi16_epi8(_mm512_maddubs_epi16(v, weights));
+        _mm256_storeu_si256((__m256i *)(void *)(stream + i / 2), bytes);
+    }
+    return i;
+}
+
 void qk_pack_codes_avx512vbmi(const uint8_t *codes, size_t n, unsigned bits, uint8_t *stream)
 {
     if (bits == 8) {
@@ -99,7 +112,7 @@ void qk_pack_codes_avx512vbmi(const uint8_t *codes, size_t n, unsigned bits, uin
         return;
     }
     const steps s = steps_of(bits);
-    for (size_t i = 0; i < n; i += 64) {
+    for (size_t i = bits == 4 ? pack_nibbles(codes, n, stream) : 0; i < n; i += 64) {
         __m512i v = pack_64(load_some(codes + i, n - i), &s);
         store_some(stream + i / 8 * bits, stream_bytes(n - i, bits), v);
     }
@@ -109,16 +122,16 @@ void qk_pack_codes_avx512vbmi(const uint8_t *codes, size_t n, unsigned bits, uin
 static inline void unpack(const uint8_t *stream, size_t n, unsigned bits, uint8_t flip,
                           uint8_t *codes)
 {
-    uint8_t from[64], shift[8];
-    uint64_t fields;
-    for (unsigned j = 0; j < 64; j++) {
-        from[j] = (uint8_t)(j / 8 * bits + j % 8); /* bytes behind the b of a word are cut off */
-    }
-    for (unsigned j = 0; j < 8; j++) {
-        shift[j] = (uint8_t)(j * bits);
-    }
-    memcpy(&fields, shift, sizeof fields);
-    const __m512i apart = _mm512_loadu_si512(from), where = words(fields);
+    /* Byte j of word k is byte k bits + j of the stream: those behind the word's own are cut off.
+     * Products of bytes that stay bytes. A table that was stored byte by byte would wait for all
+     * stores before it to be loaded whole, also for those past the caches. */
+    const uint64_t count = UINT64_C(0x0706050403020100);
+    const __m512i word = _mm512_set_epi64(0x0707070707070707, 0x0606060606060606,
+                                          0x0505050505050505, 0x0404040404040404,
+                                          0x0303030303030303, 0x0202020202020202,
+                                          0x0101010101010101, 0);
+    const __m512i begin = _mm512_mullo_epi16(word, _mm512_set1_epi16((short)bits));
+    const __m512i apart = _mm512_add_epi8(begin, words(count)), where = words(count * bits);
     const __m512i mask = _mm512_set1_epi8((char)(uint8_t)((1u << bits) - 1u));
     const __m512i top = _mm512_set1_epi8((char)flip);
     for (size_t i = 0; i < n; i += 64) {
