@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* test_calibrate_curve.c - cells of the curve against a plain computation, verdicts on planted
- * cases, the same figures for any number of threads. */
+ * cases. */
 #include "quant/lab/calibrate_curve.h"
 
 #include <math.h>
@@ -200,31 +200,6 @@ static void cells_are_what_a_plain_computation_gives(void)
     }
 }
 
-static void threads_do_not_matter(void)
-{
-    for (uint64_t k = 0; k < 4; k++) {
-        stats_rig *r = rig_open("curve threads", k, k % 2, 12, 200);
-        const quant_scheme schemes[] = {scheme_of("w8a8,act=static,asym"),
-                                        scheme_of("w4a8,act=static,obs=ema")};
-        const quant_adequacy_options o = {.schemes = schemes, .scheme_count = 2, .error = 0.05};
-        quant_adequacy *one = run_curve(r, &o);
-        quant_context_set_threads(r->ctx, 3);
-        quant_adequacy *three = run_curve(r, &o);
-        size_t points = QUANT_SOURCE_COUNT * one->count_n;
-        CU_ASSERT_EQUAL(memcmp(one->point, three->point, sizeof one->point), 0);
-        for (size_t i = 0; i < points * one->input_count; i++) {
-            CU_ASSERT_EQUAL(memcmp(&one->spectra[i], &three->spectra[i], 4 * 8), 0);
-        }
-        for (size_t i = 0; i < 2 * points * one->input_count; i++) {
-            const quant_adequacy_cell *a = &one->cells[i], *b = &three->cells[i];
-            CU_ASSERT(a->served == b->served && memcmp(&a->scale, &b->scale, 7 * 8) == 0);
-        }
-        quant_adequacy_free(r->ctx, one);
-        quant_adequacy_free(r->ctx, three);
-        rig_close(r);
-    }
-}
-
 /* ---- planted -------------------------------------------------------------------------------- */
 
 /* Token 1 drives channel 0 of layer 0's input to a thousand times the rest; `seen` is the sequence
@@ -368,7 +343,8 @@ static void short_memory_is_told_and_leaks_nothing(void)
 {
     stats_rig *r = rig_open("curve memory", 1, true, 3, 6);
     const quant_scheme scheme = scheme_of("w4a8,act=static");
-    const quant_adequacy_options o = {.schemes = &scheme, .scheme_count = 1};
+    const quant_adequacy_options o = {.schemes = &scheme, .scheme_count = 1, .draws = 2,
+                                      .logits = true};
     quant_status s = QUANT_ENOMEM;
     for (long k = 0; s == QUANT_ENOMEM; k += 1 + k / 9) {
         short_memory ration = {.fail_at = k};
@@ -392,7 +368,6 @@ static void short_memory_is_told_and_leaks_nothing(void)
 TEST_SUITE(calibrate_curve,
            {"eigenvalues keep trace and norm", eigenvalues_keep_trace_and_norm},
            {"cells are what a plain computation gives", cells_are_what_a_plain_computation_gives},
-           {"threads do not matter", threads_do_not_matter},
            {"a rare token makes it not enough", a_rare_token_makes_it_not_enough},
            {"sequences that repeat are enough", sequences_that_repeat_are_enough},
            {"experts that nobody reaches are named", experts_that_nobody_reaches_are_named},

@@ -41,6 +41,12 @@ static void the_command_reports(void)
         {"--enough --seed 3 --schemes w8a8,act=static --format json", "\"quant.adequacy/1\""},
         {"--enough --sequences 0..2 --held-out 4..5 --format csv",
          "\"w4a8,act=static\",random inputs,3,final,0,0,60,"},
+        {"--enough --draws 3", "over 3 orders of the prompts, the one above and 2 drawn"},
+        {"--enough --draws 3 --seed 3", "in 0 of 3 orders of the prompts"},
+        {"--enough --logits", "logits of the held-out prompts, KL(unquantized || quantized); at"},
+        {"--enough --logits --draws 2 --format json", "\"kl_over_limit\": "},
+        {"--enough --draws 2 --format json",
+         "{\"scheme\": \"w4a8,act=static\", \"order\": 1, \"sequences\": 2, "},
         {"--format csv --sequences 1", "expert_activation,expert down,0,0,"},
     };
     stats_rig *r = rig_open("verb", 2, true, 6, 20);
@@ -72,6 +78,10 @@ static void the_command_refuses(void)
         {"--enough -o x", "-o: expected it without --enough", 2},
         {"--enough --schemes w8a8", "expected static activations", 2},
         {"--enough --schemes w8a8,act=static,smooth=0.5", "without smooth=", 2},
+        {"--draws 2", "--draws: expected it with --enough", 2},
+        {"--logits", "--logits: expected it with --enough", 2},
+        {"--enough --draws 17", "draws: expected 1..16, found 17", 2},
+        {"--enough --draws 0", "draws: expected 1..16, found 0", 2},
         {"--enough --stats x", "--stats: expected it without --enough", 2},
         {"--scheme w8a8,act=static", "expected calibrated ranges (--stats), found none", 2},
         {"--scheme w8a8,smooth=search", "of the channels (--stats), found none", 2},

@@ -36,7 +36,8 @@ static quant_status check_options(const job *j)
         {OPT_SEED, "--seed", true},       {OPT_OUTPUT, "-o", false},
         {OPT_FORCE, "--force", false},    {OPT_POSITIONS, "--positions", false},
         {OPT_SCHEME, "--scheme", false},  {OPT_MOMENTS, "--moments", false},
-        {OPT_STATS, "--stats", false},
+        {OPT_STATS, "--stats", false},    {OPT_LOGITS, "--logits", true},
+        {OPT_DRAWS, "--draws", true},
     };
     bool enough = j->args->text[OPT_ENOUGH] != NULL;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -53,7 +54,13 @@ static quant_status run_enough(job *j)
     const cli_args *args = j->args;
     const char *list = args->text[OPT_SCHEMES];
     quant_adequacy_options o = {.error = 0.05, .saturation = 1e-4, .seed = args->number[OPT_SEED],
+                             .draws = args->number[OPT_DRAWS],
+                             .logits = args->text[OPT_LOGITS] != NULL,
                              .progress = quant_progress_step, .user = &j->progress};
+    if (args->text[OPT_DRAWS] && o.draws == 0) {
+        return quant_fail(j->ctx, QUANT_EINVAL, "draws: expected 1..%d, found 0",
+                          QUANT_ADEQUACY_DRAWS);
+    }
     QUANT_TRY(cli_parse_range(j->ctx, "sequences", args->text[OPT_SEQUENCES], &o.first_sequence,
                               &o.sequences));
     QUANT_TRY(cli_parse_range(j->ctx, "held-out", args->text[OPT_HELD_OUT], &o.first_held_out,

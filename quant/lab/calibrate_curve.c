@@ -49,7 +49,7 @@ static quant_status take_ranges(quant_context *ctx, uint64_t n, quant_adequacy_o
     return QUANT_OK;
 }
 
-static quant_status check_schemes(quant_context *ctx, const quant_adequacy_options *o)
+static quant_status check_options(quant_context *ctx, const quant_adequacy_options *o)
 {
     if (!o->schemes || o->scheme_count < 1 || o->scheme_count > QUANT_ADEQUACY_SCHEMES) {
         return quant_fail(ctx, QUANT_EINVAL, "curve: expected 1..%d schemes, found %zu",
@@ -67,6 +67,10 @@ static quant_status check_schemes(quant_context *ctx, const quant_adequacy_optio
             return quant_fail(ctx, QUANT_ESCHEME, "curve: expected inputs as they are, without "
                               "smooth=, found %s", text);
         }
+    }
+    if (o->draws > QUANT_ADEQUACY_DRAWS) {
+        return quant_fail(ctx, QUANT_EINVAL, "draws: expected 1..%d, found %" PRIu64,
+                          QUANT_ADEQUACY_DRAWS, o->draws);
     }
     return o->error >= 0 && o->saturation >= 0
                ? QUANT_OK
@@ -88,7 +92,7 @@ static void take_counts(quant_adequacy *c)
 
 static size_t cell_count(const quant_adequacy *c)
 {
-    return c->options.scheme_count * QUANT_SOURCE_COUNT * c->count_n * c->input_count;
+    return c->options.scheme_count * c->lanes * c->count_n * c->input_count;
 }
 
 static size_t spectrum_count(const quant_adequacy *c)
@@ -123,7 +127,7 @@ static quant_status count_inputs(lab_curve *w)
 static quant_status allocate(lab_curve *w)
 {
     quant_adequacy *c = w->c;
-    size_t each = w->scheme_count * LAB_SLOTS + 1;
+    size_t slots = lab_points(w) + LAB_SLOTS - LAB_LIMIT, each = w->scheme_count * slots + 1;
     c->inputs = quant_alloc(w->ctx, c->input_count, sizeof *c->inputs);
     c->cells = quant_alloc(w->ctx, cell_count(c), sizeof *c->cells);
     c->spectra = quant_alloc(w->ctx, spectrum_count(c), sizeof *c->spectra);
@@ -139,7 +143,7 @@ static quant_status allocate(lab_curve *w)
     memset(w->doubles, 0, w->double_count * sizeof *w->doubles);
     w->output2 = w->doubles;
     for (size_t i = 0; i < c->input_count * w->scheme_count; i++) {
-        w->measure[i].error2 = w->doubles + (c->input_count + i * LAB_SLOTS) * w->units;
+        w->measure[i].error2 = w->doubles + (c->input_count + i * slots) * w->units;
     }
     return QUANT_OK;
 }
@@ -166,7 +170,8 @@ static quant_status run_all(lab_curve *w)
     QUANT_TRY(allocate(w));
     QUANT_TRY(lab_curve_trace(w));
     QUANT_TRY(lab_curve_measure(w));
-    return lab_curve_judge(w);
+    QUANT_TRY(lab_curve_judge(w));
+    return c->options.logits ? lab_curve_logits(w) : QUANT_OK;
 }
 
 quant_status quant_adequacy_run(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
@@ -176,13 +181,15 @@ quant_status quant_adequacy_run(quant_context *ctx, quant_model *model, const qu
     if (!model || !tokens || !tokens->id || !options) {
         return quant_fail(ctx, QUANT_EINVAL, "curve: expected a model, tokens and options");
     }
-    QUANT_TRY(check_schemes(ctx, options));
+    QUANT_TRY(check_options(ctx, options));
     quant_adequacy *c = quant_alloc(ctx, 1, sizeof *c);
     if (!c) {
         return QUANT_ENOMEM;
     }
     memset(c, 0, sizeof *c);
     c->options = *options;
+    c->options.draws = options->draws > 0 ? options->draws : 1;
+    c->lanes = QUANT_SOURCE_COUNT + (size_t)c->options.draws - 1;
     for (size_t i = 0; i < options->scheme_count; i++) {
         quant_scheme_print(&options->schemes[i], c->text[i]);
     }

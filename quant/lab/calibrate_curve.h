@@ -18,11 +18,22 @@
  * bootstrap over the held-out sequences (over runs of 16 positions when there are fewer than 20).
  * It may well be below 1: the extremes of few prompts cut off outliers, which often pays.
  *
+ * The first k prompts are one choice among many. With options.draws D > 1 the prompts are taken in
+ * D orders, the one given and D - 1 drawn at random: k sequences of each, on the same held-out ones
+ * and against the same limit, say how much is due to which prompts they were.
+ *
  * The rule. An input is well served by k sequences when it was reached at all, the upper end of its
  * ratio's interval is at most 1 + options.error, and its held-out share of saturated values exceeds
  * that of the limit by at most options.saturation. k is enough when every measured input is well
  * served by it and by all larger k. A router is not quantized, and experts that no held-out
- * position chose are not measured. */
+ * position chose are not measured. The head's input counts too, though the forward pass leaves it
+ * in float.
+ *
+ * Layers need not tell how the model fares. With options.logits it is run, scheme and scales of
+ * each point, over the held-out prompts: mean KL divergence of the logits from those of the
+ * unquantized model, over the KL that the limit's scales give, with the same bootstrap. KL is
+ * quadratic in small errors: k is enough for the logits when the upper end of that ratio's interval
+ * is at most (1 + options.error)^2 for it and all larger k. */
 #ifndef QUANT_LAB_CALIBRATE_CURVE_H
 #define QUANT_LAB_CALIBRATE_CURVE_H
 
@@ -41,6 +52,8 @@ const char *quant_source_name(quant_source source); /* "prompts", "random tokens
 enum {
     QUANT_ADEQUACY_COUNTS = 8, /* 1, 2, 5, 8, 16, 32, 64, and all */
     QUANT_ADEQUACY_SCHEMES = 8,
+    QUANT_ADEQUACY_DRAWS = 16,
+    QUANT_ADEQUACY_LANES = QUANT_SOURCE_COUNT + QUANT_ADEQUACY_DRAWS - 1,
     QUANT_ADEQUACY_MOMENTS = 1024 /* wider inputs get no spectrum: X^T X is kept of each */
 };
 
@@ -50,7 +63,9 @@ typedef struct quant_adequacy_options {
     const quant_scheme *schemes;        /* with static activations */
     size_t scheme_count;                /* 1 .. QUANT_ADEQUACY_SCHEMES */
     double error, saturation;           /* the rule's limits */
-    uint64_t seed;                      /* of random tokens, inputs and the bootstrap */
+    uint64_t draws;                     /* orders of the prompts, 1 .. QUANT_ADEQUACY_DRAWS; 0: 1 */
+    bool logits;                        /* run the model with the scales of every point */
+    uint64_t seed;                      /* of random tokens, inputs, orders and the bootstrap */
     quant_progress_fn *progress;        /* NULL allowed */
     void *user;
 } quant_adequacy_options;
@@ -90,6 +105,26 @@ typedef struct quant_adequacy_point {
     size_t unreached; /* experts without a row */
 } quant_adequacy_point;
 
+/* The model with the scales of one point. kl: mean over positions, in nats; ratio: over the limit's
+ * (1 where both are 0), with its interval; perplexity: over that of the unquantized model. NaN: no
+ * interval, or no following token. */
+typedef struct quant_adequacy_logits {
+    double kl, ratio, low, high;
+    double perplexity, perplexity_low, perplexity_high;
+    double same_top;             /* share of positions with the same first choice */
+    bool served;
+} quant_adequacy_logits;
+
+/* Over the orders of the prompts at one count. Medians: over inputs, then over orders (the lower of
+ * two in the middle). */
+typedef struct quant_adequacy_spread {
+    double scale_least, scale_median, scale_greatest; /* of the points' scale_median */
+    double saturated_least, saturated_greatest;
+    double ratio_least, ratio_median, ratio_greatest;
+    size_t unserved_least, unserved_most;
+    size_t enough;               /* orders in which every input is served and reached */
+} quant_adequacy_spread;
+
 typedef struct quant_adequacy_spectra {
     double rank;      /* mean of effective rank / cols */
     double smallest;  /* least of smallest / largest over those that are resolved */
@@ -103,10 +138,18 @@ typedef struct quant_adequacy {
     uint64_t count[QUANT_ADEQUACY_COUNTS];
     size_t input_count;
     quant_adequacy_input *inputs;
-    /* Of point p = source * count_n + i: cells[scheme][point][input], spectra [point][input]. */
+    size_t lanes; /* sources, then further orders of the prompts */
+    /* Of point p = lane * count_n + i: cells[scheme][point][input], spectra [point][input] (of the
+     * sources only). */
     quant_adequacy_cell *cells;
     quant_adequacy_spectrum *spectra;
-    quant_adequacy_point point[QUANT_ADEQUACY_SCHEMES][QUANT_SOURCE_COUNT * QUANT_ADEQUACY_COUNTS];
+    quant_adequacy_point point[QUANT_ADEQUACY_SCHEMES]
+                              [QUANT_ADEQUACY_LANES * QUANT_ADEQUACY_COUNTS];
+    /* With options.logits, else zeros: of the sources, and of the limit. */
+    quant_adequacy_logits logits[QUANT_ADEQUACY_SCHEMES]
+                                [QUANT_SOURCE_COUNT * QUANT_ADEQUACY_COUNTS];
+    quant_adequacy_logits logits_limit[QUANT_ADEQUACY_SCHEMES];
+    size_t logits_enough[QUANT_ADEQUACY_SCHEMES]; /* as enough */
     quant_adequacy_spectra spectrum[QUANT_SOURCE_COUNT * QUANT_ADEQUACY_COUNTS];
     double limit[QUANT_ADEQUACY_SCHEMES];   /* error of the limit, pooled as error */
     double weights[QUANT_ADEQUACY_SCHEMES]; /* with activations left in float */
@@ -118,15 +161,22 @@ typedef struct quant_adequacy {
 
 /* QUANT_ERANGE: no such sequences, or calibration and held-out ones overlap; QUANT_ESCHEME: a
  * scheme without static activations, or with smooth=; else as quant_calibrate. Held-out prompts are
- * run twice, all others once. Same bytes for any number of threads. */
+ * run twice, prompts once for every order, random tokens once; with logits the held-out ones once
+ * more for every scheme and point. Same bytes for any number of threads. */
 quant_status quant_adequacy_run(quant_context *ctx, quant_model *model, const quant_tokens *tokens,
                              const quant_adequacy_options *options, quant_adequacy **curve);
 void quant_adequacy_free(quant_context *ctx, quant_adequacy *curve); /* NULL allowed */
 
 const quant_adequacy_cell *quant_adequacy_at(const quant_adequacy *c, size_t scheme,
                                              quant_source source, size_t count, size_t input);
-/* "w8a8,act=static: enough from 16 of 64 sequences on: ..." or which inputs need more. */
-#define QUANT_ADEQUACY_VERDICT 1024
+/* Point of order `order` (0: as given) after count number `count`; orders at one count. */
+const quant_adequacy_point *quant_adequacy_draw(const quant_adequacy *c, size_t scheme,
+                                                size_t order, size_t count);
+quant_adequacy_spread quant_adequacy_spread_of(const quant_adequacy *c, size_t scheme,
+                                               size_t count);
+/* "w8a8,act=static: enough from 16 of 64 sequences on: ..." or which inputs need more; then what
+ * the logits say, and in how many orders of the prompts it holds. */
+#define QUANT_ADEQUACY_VERDICT 2048
 void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,
                             char text[QUANT_ADEQUACY_VERDICT]);
 

@@ -184,7 +184,7 @@ static quant_status measure_slot(bench *b, const matrix *m, size_t scheme, size_
             add_rows(b, b->y, b->reference[i], p.out);
         }
     }
-    spread(b, b->measure->error2 + slot * b->w->units);
+    spread(b, lab_error2(b->w, b->measure, slot));
     return QUANT_OK;
 }
 
@@ -270,7 +270,7 @@ static bool same_grid(const quant_activation_grid *a, const quant_activation_gri
 /* Many counts lead to one grid: it is measured once. */
 static void find_same(const lab_curve *w, lab_measure *m)
 {
-    size_t points = QUANT_SOURCE_COUNT * w->c->count_n;
+    size_t points = lab_points(w);
     for (size_t slot = 0; slot < LAB_SLOTS; slot++) {
         bool used = slot < points || slot >= LAB_LIMIT;
         m->reached[LAB_FLOAT] = true;

@@ -65,9 +65,11 @@ static quant_status snapshot(lab_curve *w, const quant_stats *stats, quant_site 
 {
     const lab_site *s = &stats->site[site];
     size_t input = w->offset[site] + unit;
-    size_t point = lab_point(w, w->source, w->taken[input]++);
+    size_t point = lab_point(w, w->lane, w->taken[input]++);
     QUANT_TRY(take_grids(w, s->observer[unit], input, point));
-    return take_spectrum(w, s, unit, &w->c->spectra[point * w->c->input_count + input]);
+    return w->lane < QUANT_SOURCE_COUNT
+               ? take_spectrum(w, s, unit, &w->c->spectra[point * w->c->input_count + input])
+               : QUANT_OK;
 }
 
 static quant_status before(void *user, const quant_stats *stats, quant_site site, size_t unit,
@@ -144,9 +146,9 @@ static quant_status new_stats(lab_curve *w, size_t n, bool moments, quant_stats 
     return lab_stats_new(w->ctx, w->model, &info, stats);
 }
 
-static void watch(lab_curve *w, quant_stats *stats, quant_source source)
+static void watch(lab_curve *w, quant_stats *stats, size_t lane)
 {
-    w->source = source;
+    w->lane = lane;
     stats->before = before;
     stats->user = w;
 }
@@ -243,23 +245,56 @@ static quant_status trace_prompts(lab_curve *w, bool moments)
     return s;
 }
 
-static quant_status trace_tokens(lab_curve *w, bool moments)
+/* As many sequences of ids as calibrate, into a lane. */
+static quant_status trace_lane(lab_curve *w, size_t lane, const int64_t *ids, bool moments,
+                               const char *what)
 {
-    quant_random stream = quant_random_stream(w->c->options.seed, "calibrate.tokens");
     quant_stats *stats = NULL;
-    size_t n = (size_t)w->c->options.sequences, count = n * w->s;
-    int64_t *ids = quant_alloc(w->ctx, count, sizeof *ids);
-    quant_status s = ids ? new_stats(w, n, moments, &stats) : QUANT_ENOMEM;
-    for (size_t i = 0; s == QUANT_OK && i < count; i++) {
-        ids[i] = (int64_t)quant_random_below(&stream, i, quant_model_sizes_of(w->model)->vocab);
-    }
+    size_t n = (size_t)w->c->options.sequences;
+    quant_status s = new_stats(w, n, moments, &stats);
     if (s == QUANT_OK) {
-        watch(w, stats, QUANT_SOURCE_TOKENS);
-        s = trace(w, stats, ids, 0, n, "random tokens");
+        watch(w, stats, lane);
+        s = trace(w, stats, ids, 0, n, what);
     }
     s = s == QUANT_OK ? snapshot_rest(w, stats) : s;
     quant_stats_close(w->ctx, stats);
-    quant_release(w->ctx, ids, count, sizeof *ids);
+    return s;
+}
+
+static quant_status trace_tokens(lab_curve *w, int64_t *ids, bool moments)
+{
+    quant_random stream = quant_random_stream(w->c->options.seed, "calibrate.tokens");
+    size_t count = (size_t)w->c->options.sequences * w->s;
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = (int64_t)quant_random_below(&stream, i, quant_model_sizes_of(w->model)->vocab);
+    }
+    return trace_lane(w, QUANT_SOURCE_TOKENS, ids, moments, quant_source_name(QUANT_SOURCE_TOKENS));
+}
+
+/* The prompts in an order of (seed, order): Fisher and Yates, from the last to the first. */
+static quant_status trace_order(lab_curve *w, uint64_t order, int64_t *ids)
+{
+    char name[64];
+    size_t n = (size_t)w->c->options.sequences, bytes = w->s * sizeof *ids;
+    snprintf(name, sizeof name, "calibrate.order %" PRIu64, order);
+    quant_random stream = quant_random_stream(w->c->options.seed, name);
+    size_t *at = quant_alloc(w->ctx, n, sizeof *at);
+    for (size_t i = 0; at && i < n; i++) {
+        at[i] = i;
+    }
+    for (size_t i = n; at && i-- > 1;) {
+        size_t k = (size_t)quant_random_below(&stream, i, i + 1), moved = at[i];
+        at[i] = at[k];
+        at[k] = moved;
+    }
+    for (size_t i = 0; at && i < n; i++) {
+        size_t from = (size_t)w->c->options.first_sequence + at[i];
+        memcpy(ids + i * w->s, w->tokens->id + from * w->s, bytes);
+    }
+    quant_status s = at ? trace_lane(w, QUANT_SOURCE_COUNT + (size_t)order - 1, ids, false,
+                                     "prompts in another order")
+                        : QUANT_ENOMEM;
+    quant_release(w->ctx, at, n, sizeof *at);
     return s;
 }
 
@@ -274,6 +309,13 @@ static bool narrow_enough(const quant_model *model)
 quant_status lab_curve_trace(lab_curve *w)
 {
     bool moments = narrow_enough(w->model);
+    size_t count = (size_t)w->c->options.sequences * w->s;
     QUANT_TRY(trace_prompts(w, moments));
-    return trace_tokens(w, moments);
+    int64_t *ids = quant_alloc(w->ctx, count, sizeof *ids);
+    quant_status s = ids ? trace_tokens(w, ids, moments) : QUANT_ENOMEM;
+    for (uint64_t k = 1; k < w->c->options.draws && s == QUANT_OK; k++) {
+        s = trace_order(w, k, ids);
+    }
+    quant_release(w->ctx, ids, count, sizeof *ids);
+    return s;
 }

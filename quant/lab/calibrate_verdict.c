@@ -11,30 +11,24 @@
 #include "quant/lab/propagate_parts.h"
 #include "quant/random.h"
 
-enum { RESAMPLES = 2000, ROOM = QUANT_ADEQUACY_VERDICT };
-
-/* How often resample b holds unit u: times[b][u]. The same for all inputs, points and schemes, so
- * that what is compared is drawn together. */
 typedef struct draws {
     lab_curve *w;
     uint16_t *times;
-    size_t used[RESAMPLES]; /* by a task: sums that are numbers */
-    double *scratch;        /* [tasks at a time][3][RESAMPLES] */
+    double *scratch; /* for each task [3][LAB_RESAMPLES], [inputs] */
 } draws;
 
-static void draw_all(const draws *d)
+void lab_curve_draw(const lab_curve *w, uint16_t *times)
 {
-    const lab_curve *w = d->w;
     quant_random stream = quant_random_stream(w->c->options.seed, "calibrate.bootstrap");
-    memset(d->times, 0, RESAMPLES * w->units * sizeof *d->times);
-    for (size_t b = 0; b < RESAMPLES; b++) {
+    memset(times, 0, LAB_RESAMPLES * w->units * sizeof *times);
+    for (size_t b = 0; b < LAB_RESAMPLES; b++) {
         for (size_t i = 0; i < w->units; i++) {
-            d->times[b * w->units + quant_random_below(&stream, b * w->units + i, w->units)]++;
+            times[b * w->units + quant_random_below(&stream, b * w->units + i, w->units)]++;
         }
     }
 }
 
-static double total(const double *x, size_t n)
+double lab_curve_total(const double *x, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -43,7 +37,7 @@ static double total(const double *x, size_t n)
     return sum;
 }
 
-static double weighted(const uint16_t *times, const double *x, size_t n)
+double lab_curve_weighted(const uint16_t *times, const double *x, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -63,12 +57,12 @@ static double ratio_of(double a, double b)
 /* What a slot had measured, or the slot of the same grid. */
 static const double *error2_of(const lab_curve *w, const lab_measure *m, size_t slot)
 {
-    return m->same[slot] == SIZE_MAX ? NULL : m->error2 + m->same[slot] * w->units;
+    return m->same[slot] == SIZE_MAX ? NULL : lab_error2(w, m, m->same[slot]);
 }
 
 static quant_adequacy_cell *cell_at(const lab_curve *w, size_t scheme, size_t point, size_t input)
 {
-    size_t points = QUANT_SOURCE_COUNT * w->c->count_n;
+    size_t points = lab_points(w);
     return &w->c->cells[(scheme * points + point) * w->c->input_count + input];
 }
 
@@ -89,11 +83,11 @@ static void fill_cell(const lab_curve *w, size_t scheme, size_t point, size_t in
     c->scale = m->reached[usual] ? (double)m->grid[point].scale / (double)m->grid[usual].scale
                                  : none;
     if (elements > 0) {
-        double own = total(error2, w->units);
+        double own = lab_curve_total(error2, w->units);
         c->saturated = (double)m->saturated[m->same[point]] / elements;
         c->flipped = (double)m->flipped[m->same[point]] / elements;
-        c->error = sqrt(own / total(output2, w->units));
-        c->ratio = ratio_of(own, total(limit2, w->units));
+        c->error = sqrt(own / lab_curve_total(output2, w->units));
+        c->ratio = ratio_of(own, lab_curve_total(limit2, w->units));
     }
 }
 
@@ -107,7 +101,7 @@ static double limit_saturation(const lab_curve *w, size_t scheme, size_t input)
 /* ---- one point ------------------------------------------------------------------------------ */
 
 typedef struct sums {
-    double *ratio, *own, *limit; /* [RESAMPLES]: of the input at work; pooled, both sides */
+    double *ratio, *own, *limit; /* [LAB_RESAMPLES]: of the input at work; pooled, both sides */
     double pooled_own, pooled_limit;
     size_t inputs;
 } sums;
@@ -120,19 +114,20 @@ static void add_input(const draws *d, size_t scheme, size_t point, size_t input,
     const double *out = w->output2 + input * w->units;
     quant_adequacy_cell *c = cell_at(w, scheme, point, input);
     size_t used = 0;
-    for (size_t b = 0; b < RESAMPLES && w->units > 1; b++) {
+    for (size_t b = 0; b < LAB_RESAMPLES && w->units > 1; b++) {
         const uint16_t *times = d->times + b * w->units;
-        double e = weighted(times, own, w->units), l = weighted(times, limit, w->units);
-        double y = weighted(times, out, w->units);
+        double e = lab_curve_weighted(times, own, w->units);
+        double l = lab_curve_weighted(times, limit, w->units);
+        double y = lab_curve_weighted(times, out, w->units);
         if (y > 0) {
             s->ratio[used++] = ratio_of(e, l);
             s->own[b] += e / y;
             s->limit[b] += l / y;
         }
     }
-    double y = total(out, w->units);
-    s->pooled_own += y > 0 ? total(own, w->units) / y : 0;
-    s->pooled_limit += y > 0 ? total(limit, w->units) / y : 0;
+    double y = lab_curve_total(out, w->units);
+    s->pooled_own += y > 0 ? lab_curve_total(own, w->units) / y : 0;
+    s->pooled_limit += y > 0 ? lab_curve_total(limit, w->units) / y : 0;
     s->inputs += y > 0;
     if (used > 0) {
         c->low = lab_order_statistic(s->ratio, used, 0.025);
@@ -188,25 +183,26 @@ static void sum_shares(const lab_curve *w, size_t scheme, size_t point, quant_ad
 static void judge_point(const draws *d, size_t scheme, size_t point, double *scratch)
 {
     const lab_curve *w = d->w;
-    sums s = {.ratio = scratch, .own = scratch + RESAMPLES, .limit = scratch + 2 * RESAMPLES};
+    sums s = {.ratio = scratch, .own = scratch + LAB_RESAMPLES,
+              .limit = scratch + 2 * LAB_RESAMPLES};
     quant_adequacy_point *p = &w->c->point[scheme][point];
-    memset(s.own, 0, 2 * RESAMPLES * sizeof *s.own);
+    memset(s.own, 0, 2 * LAB_RESAMPLES * sizeof *s.own);
     for (size_t i = 0; i < w->c->input_count; i++) {
         fill_cell(w, scheme, point, i);
         if (cell_at(w, scheme, point, i)->reached && w->c->inputs[i].elements > 0) {
             add_input(d, scheme, point, i, &s);
         }
     }
-    for (size_t b = 0; b < RESAMPLES; b++) {
+    for (size_t b = 0; b < LAB_RESAMPLES; b++) {
         s.ratio[b] = ratio_of(s.own[b], s.limit[b]);
     }
     bool drawn = w->units > 1 && s.inputs > 0;
     p->error = sqrt(s.pooled_own / (double)s.inputs);
     p->ratio = s.inputs > 0 ? ratio_of(s.pooled_own, s.pooled_limit) : (double)NAN;
-    p->low = drawn ? lab_order_statistic(s.ratio, RESAMPLES, 0.025) : (double)NAN;
-    p->high = drawn ? lab_order_statistic(s.ratio, RESAMPLES, 0.975) : (double)NAN;
+    p->low = drawn ? lab_order_statistic(s.ratio, LAB_RESAMPLES, 0.025) : (double)NAN;
+    p->high = drawn ? lab_order_statistic(s.ratio, LAB_RESAMPLES, 0.975) : (double)NAN;
     sum_shares(w, scheme, point, p);
-    sum_scales(w, scheme, point, scratch + 3 * RESAMPLES, p);
+    sum_scales(w, scheme, point, scratch + 3 * LAB_RESAMPLES, p);
 }
 
 /* ---- over all ------------------------------------------------------------------------------- */
@@ -217,9 +213,9 @@ static double pooled_error(const lab_curve *w, size_t scheme, size_t slot)
     double sum = 0;
     size_t n = 0;
     for (size_t i = 0; i < w->c->input_count; i++) {
-        double y = total(w->output2 + i * w->units, w->units);
+        double y = lab_curve_total(w->output2 + i * w->units, w->units);
         if (w->c->inputs[i].elements > 0 && y > 0) {
-            sum += total(error2_of(w, lab_measure_at(w, i, scheme), slot), w->units) / y;
+            sum += lab_curve_total(error2_of(w, lab_measure_at(w, i, scheme), slot), w->units) / y;
             n++;
         }
     }
@@ -247,33 +243,37 @@ static void pool_spectra(const lab_curve *w, size_t point)
     s->rank = n > 0 ? rank / (double)n : (double)NAN;
 }
 
-static void find_enough(const lab_curve *w, size_t scheme)
+size_t lab_curve_from(const quant_adequacy *c, const bool *good)
 {
-    quant_adequacy *c = w->c;
     size_t first = c->count_n;
-    while (first > 0) {
-        const quant_adequacy_point *p =
-            &c->point[scheme][lab_point(w, QUANT_SOURCE_PROMPTS, first - 1)];
-        if (p->unserved > 0 || p->unreached > 0) {
-            break;
-        }
+    while (first > 0 && good[first - 1]) {
         first--;
     }
-    c->enough[scheme] = first;
+    return first;
+}
+
+static void find_enough(const lab_curve *w, size_t scheme)
+{
+    bool good[QUANT_ADEQUACY_COUNTS];
+    for (size_t i = 0; i < w->c->count_n; i++) {
+        const quant_adequacy_point *p = &w->c->point[scheme][lab_point(w, QUANT_SOURCE_PROMPTS, i)];
+        good[i] = p->unserved == 0 && p->unreached == 0;
+    }
+    w->c->enough[scheme] = lab_curve_from(w->c, good);
 }
 
 static void judge_all(draws *d)
 {
     lab_curve *w = d->w;
-    size_t points = QUANT_SOURCE_COUNT * w->c->count_n, tasks = points * w->scheme_count;
-    size_t room = 3 * RESAMPLES + w->c->input_count;
+    size_t points = lab_points(w), tasks = points * w->scheme_count;
+    size_t room = 3 * LAB_RESAMPLES + w->c->input_count;
     int threads = quant_context_threads(w->ctx);
-    draw_all(d);
+    lab_curve_draw(w, d->times);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t t = 0; t < tasks; t++) {
         judge_point(d, t / points, t % points, d->scratch + t * room);
     }
-    for (size_t point = 0; point < points; point++) {
+    for (size_t point = 0; point < QUANT_SOURCE_COUNT * w->c->count_n; point++) {
         pool_spectra(w, point);
     }
     for (size_t k = 0; k < w->scheme_count; k++) {
@@ -288,8 +288,8 @@ static void judge_all(draws *d)
 
 quant_status lab_curve_judge(lab_curve *w)
 {
-    size_t tasks = QUANT_SOURCE_COUNT * w->c->count_n * w->scheme_count;
-    size_t room = tasks * (3 * RESAMPLES + w->c->input_count), count = RESAMPLES * w->units;
+    size_t tasks = lab_points(w) * w->scheme_count;
+    size_t room = tasks * (3 * LAB_RESAMPLES + w->c->input_count), count = LAB_RESAMPLES * w->units;
     draws d = {.w = w, .times = quant_alloc(w->ctx, count, sizeof *d.times),
                .scratch = quant_alloc(w->ctx, room, sizeof *d.scratch)};
     quant_status s = d.times && d.scratch ? QUANT_OK : QUANT_ENOMEM;
@@ -299,84 +299,4 @@ quant_status lab_curve_judge(lab_curve *w)
     quant_release(w->ctx, d.times, count, sizeof *d.times);
     quant_release(w->ctx, d.scratch, room, sizeof *d.scratch);
     return s;
-}
-
-/* ---- in words ------------------------------------------------------------------------------- */
-
-const quant_adequacy_cell *quant_adequacy_at(const quant_adequacy *c, size_t scheme,
-                                             quant_source source, size_t count, size_t input)
-{
-    size_t points = QUANT_SOURCE_COUNT * c->count_n, point = source * c->count_n + count;
-    return &c->cells[(scheme * points + point) * c->input_count + input];
-}
-
-static bool is_short(const quant_adequacy *c, const quant_adequacy_cell *cell, size_t input)
-{
-    return !cell->reached || (c->inputs[input].elements > 0 && !cell->served);
-}
-
-/* The input that is short by most, farther than `below` but not it; input_count: none. */
-static size_t next_short(const quant_adequacy *c, size_t scheme, size_t below)
-{
-    size_t best = c->input_count, last = c->count_n - 1;
-    const quant_adequacy_cell *cells = quant_adequacy_at(c, scheme, QUANT_SOURCE_PROMPTS, last, 0);
-    for (size_t i = 0; i < c->input_count; i++) {
-        double high = cells[i].reached ? cells[i].high : INFINITY;
-        double limit = below == c->input_count ? INFINITY
-                       : cells[below].reached  ? cells[below].high : INFINITY;
-        bool later = below == c->input_count || high < limit || (high == limit && i > below);
-        double most = best == c->input_count ? -INFINITY
-                      : cells[best].reached  ? cells[best].high : INFINITY;
-        best = is_short(c, &cells[i], i) && later && high > most ? i : best;
-    }
-    return best;
-}
-
-static void name_input(const quant_adequacy *c, size_t scheme, size_t i, char *text, size_t room)
-{
-    const quant_adequacy_input *in = &c->inputs[i];
-    const quant_adequacy_cell *cell = quant_adequacy_at(c, scheme, QUANT_SOURCE_PROMPTS,
-                                                        c->count_n - 1, i);
-    char expert[32] = "", layer[32] = "head";
-    if (quant_site_is_expert(in->site)) {
-        snprintf(expert, sizeof expert, " of expert %" PRIu64, in->expert);
-    }
-    if (in->site != QUANT_SITE_FINAL) {
-        snprintf(layer, sizeof layer, "layer %" PRIu64, in->layer);
-    }
-    if (!cell->reached) {
-        snprintf(text, room, "%s %s%s never reached", layer, quant_site_name(in->site), expert);
-    } else {
-        snprintf(text, room, "%s %s%s x %.3f (%.3f .. %.3f)", layer, quant_site_name(in->site),
-                 expert, cell->ratio, cell->low, cell->high);
-    }
-}
-
-void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,
-                            char text[QUANT_ADEQUACY_VERDICT])
-{
-    uint64_t all = c->count[c->count_n - 1];
-    const quant_adequacy_point *p = &c->point[scheme][c->count_n - 1];
-    double percent = 100 * c->options.error;
-    if (c->enough[scheme] < c->count_n) {
-        snprintf(text, ROOM, "%s: enough from %" PRIu64 " of %" PRIu64 " sequences "
-                 "on: the output error of all %zu inputs is within %g %% of the limit (95 %% "
-                 "interval), and no share of saturated values above the limit's by more than %g",
-                 c->text[scheme], c->count[c->enough[scheme]], all, c->measured, percent,
-                 c->options.saturation);
-        return;
-    }
-    int n = snprintf(text, ROOM, "%s: not enough: %" PRIu64 " sequences leave %zu "
-                     "of %zu inputs short (%g %%, %g) and %zu unreached: ", c->text[scheme], all,
-                     p->unserved, c->measured, percent, c->options.saturation, p->unreached);
-    size_t i = next_short(c, scheme, c->input_count);
-    for (int k = 0; k < 6 && i < c->input_count && n < ROOM - 128; k++) {
-        char one[128];
-        name_input(c, scheme, i, one, sizeof one);
-        n += snprintf(text + n, (size_t)(ROOM - n), "%s%s", k > 0 ? "; " : "", one);
-        i = next_short(c, scheme, i);
-    }
-    if (i < c->input_count) {
-        snprintf(text + n, (size_t)(ROOM - n), "; ...");
-    }
 }

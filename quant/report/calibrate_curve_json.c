@@ -10,7 +10,8 @@
 
 typedef struct place {
     const quant_adequacy *c;
-    size_t scheme, point, input; /* input = input_count: all of them */
+    size_t scheme, point, input;
+    size_t points;               /* to go through: of the sources, or of all orders too */
 } place;
 
 static const quant_adequacy_point *point_of(const place *p)
@@ -70,6 +71,23 @@ REAL(effective_rank, spectrum_of(p)->effective_rank)
 REAL(smallest, spectrum_of(p)->smallest)
 REAL(largest, spectrum_of(p)->largest)
 
+static const quant_adequacy_logits *logits_of(const place *p)
+{
+    return &p->c->logits[p->scheme][p->point];
+}
+
+REAL(kl, logits_of(p)->kl)
+REAL(kl_ratio, logits_of(p)->ratio)
+REAL(kl_low, logits_of(p)->low)
+REAL(kl_high, logits_of(p)->high)
+REAL(perplexity, logits_of(p)->perplexity)
+REAL(perplexity_low, logits_of(p)->perplexity_low)
+REAL(perplexity_high, logits_of(p)->perplexity_high)
+REAL(same_top, logits_of(p)->same_top)
+/* Lanes behind the sources are orders 1, 2, ... of the prompts. */
+COUNT(order, p->point / p->c->count_n < QUANT_SOURCE_COUNT
+                 ? 0 : p->point / p->c->count_n - QUANT_SOURCE_COUNT + 1)
+
 typedef struct field {
     const char *key;
     quant_value (*of)(const place *p);
@@ -92,7 +110,22 @@ static const field of_inputs[] = {
     {"high", cell_high}, {"effective_rank", effective_rank}, {"smallest_eigenvalue", smallest},
     {"largest_eigenvalue", largest},
 };
+static const field of_logits[] = {
+    {"scheme", scheme}, {"source", source}, {"sequences", sequences}, {"kl_mean", kl},
+    {"kl_over_limit", kl_ratio}, {"low", kl_low}, {"high", kl_high},
+    {"perplexity_ratio", perplexity}, {"perplexity_low", perplexity_low},
+    {"perplexity_high", perplexity_high}, {"top1_agreement", same_top},
+};
+static const field of_orders[] = {
+    {"scheme", scheme}, {"order", order}, {"sequences", sequences},
+    {"scale_median", scale_median}, {"scale_least", scale_least},
+    {"scale_greatest", scale_greatest}, {"saturated", saturated}, {"flipped", flipped},
+    {"error", error}, {"error_over_limit", ratio}, {"low", low}, {"high", high},
+    {"inputs_short", inputs_short}, {"never_reached", never_reached},
+};
 enum {
+    LOGITS_FIELDS = sizeof of_logits / sizeof *of_logits,
+    ORDER_FIELDS = sizeof of_orders / sizeof *of_orders,
     POINT_FIELDS = sizeof of_points / sizeof *of_points,
     INPUT_FIELDS = sizeof of_inputs / sizeof *of_inputs
 };
@@ -105,7 +138,7 @@ static bool next(place *p, bool inputs)
         return true;
     }
     p->input = 0;
-    if (++p->point < QUANT_SOURCE_COUNT * c->count_n) {
+    if (++p->point < p->points) {
         return true;
     }
     p->point = 0;
@@ -115,9 +148,14 @@ static bool next(place *p, bool inputs)
 static void put_list(quant_json_writer *w, const char *key, const quant_adequacy *c,
                      const field *fields, size_t count)
 {
-    place p = {.c = c};
+    size_t lanes = fields == of_orders ? c->lanes : QUANT_SOURCE_COUNT;
+    place p = {.c = c, .points = lanes * c->count_n};
     quant_json_open(w, key, '[', QUANT_JSON_LINES);
     do {
+        size_t lane = p.point / c->count_n;
+        if (fields == of_orders && lane != QUANT_SOURCE_PROMPTS && lane < QUANT_SOURCE_COUNT) {
+            continue;
+        }
         quant_json_open(w, NULL, '{', QUANT_JSON_INLINE);
         for (size_t f = 0; f < count; f++) {
             quant_json_put(w, fields[f].key, fields[f].of(&p));
@@ -141,6 +179,16 @@ static void put_schemes(quant_json_writer *w, const quant_adequacy *c)
         quant_json_put(w, "enough", quant_value_flag(enough));
         quant_json_put(w, "enough_from", enough ? quant_value_count(c->count[c->enough[k]])
                                                 : quant_value_text(NULL));
+        if (c->options.logits) {
+            const quant_adequacy_logits *l = &c->logits_limit[k];
+            enough = c->logits_enough[k] < c->count_n;
+            quant_json_put(w, "kl_at_limit", quant_value_real(l->kl));
+            quant_json_put(w, "perplexity_ratio_at_limit", quant_value_real(l->perplexity));
+            quant_json_put(w, "logits_enough", quant_value_flag(enough));
+            quant_json_put(w, "logits_enough_from",
+                           enough ? quant_value_count(c->count[c->logits_enough[k]])
+                                  : quant_value_text(NULL));
+        }
         quant_json_put(w, "verdict", quant_value_text(verdict));
         quant_json_close(w);
     }
@@ -163,11 +211,16 @@ quant_status quant_adequacy_report_json(quant_context *ctx, const quant_adequacy
     quant_json_put(&w, "held_out", quant_value_count(o->held_out));
     quant_json_put(&w, "limit_of_error", quant_value_real(o->error));
     quant_json_put(&w, "limit_of_saturation", quant_value_real(o->saturation));
+    quant_json_put(&w, "orders_of_prompts", quant_value_count(o->draws));
     quant_json_put(&w, "measured_inputs", quant_value_count(c->measured));
     quant_json_put(&w, "bootstrap_units", quant_value_count(c->units));
     quant_json_put(&w, "bootstrap_unit", quant_value_text(c->by_sequence ? "sequence" : "run"));
     put_schemes(&w, c);
     put_list(&w, "curve", c, of_points, POINT_FIELDS);
+    put_list(&w, "orders", c, of_orders, ORDER_FIELDS);
+    if (o->logits) {
+        put_list(&w, "logits", c, of_logits, LOGITS_FIELDS);
+    }
     put_list(&w, "inputs", c, of_inputs, INPUT_FIELDS);
     quant_json_close(&w);
     return quant_json_finish(ctx, &w);
@@ -177,7 +230,7 @@ quant_status quant_adequacy_report_csv(quant_context *ctx, const quant_adequacy_
                                        FILE *to)
 {
     quant_csv_writer w = {to, false};
-    place p = {.c = report->curve};
+    place p = {.c = report->curve, .points = QUANT_SOURCE_COUNT * report->curve->count_n};
     for (size_t f = 0; f < INPUT_FIELDS; f++) {
         quant_csv_put(&w, quant_value_text(of_inputs[f].key));
     }

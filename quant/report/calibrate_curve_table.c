@@ -74,6 +74,70 @@ static quant_status print_scheme(quant_context *ctx, const quant_adequacy *c, si
     return show(t, to);
 }
 
+static quant_status print_draws(quant_context *ctx, const quant_adequacy *c, size_t k, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"sequ-\nences", false, 0}, {"scale/all\nleast", false, 0}, {"\nmedian", false, 0},
+        {"\nmost", false, 0}, {"saturated\nleast", false, 0}, {"\nmost", false, 0},
+        {"err/limit\nleast", false, 0}, {"\nmedian", false, 0}, {"\nmost", false, 0},
+        {"short\nleast", false, 0}, {"\nmost", false, 0}, {"none\nshort", false, 0}};
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns, c->count_n);
+    char text[QUANT_TEXT_NUMBER];
+    fprintf(to, "\nover %" PRIu64 " orders of the prompts, the one above and %" PRIu64 " drawn\n",
+            c->options.draws, c->options.draws - 1);
+    for (size_t i = 0; t && i < c->count_n; i++) {
+        const quant_adequacy_spread s = quant_adequacy_spread_of(c, k, i);
+        const double fixed[] = {s.scale_least, s.scale_median, s.scale_greatest};
+        const double ratio[] = {s.ratio_least, s.ratio_median, s.ratio_greatest};
+        add_count(t, c->count[i]);
+        for (int n = 0; n < 3; n++) {
+            add_fixed(t, fixed[n]);
+        }
+        add_real(t, s.saturated_least);
+        add_real(t, s.saturated_greatest);
+        for (int n = 0; n < 3; n++) {
+            add_fixed(t, ratio[n]);
+        }
+        add_count(t, s.unserved_least);
+        add_count(t, s.unserved_most);
+        snprintf(text, sizeof text, "%zu/%" PRIu64, s.enough, c->options.draws);
+        quant_table_add(t, text);
+    }
+    return show(t, to);
+}
+
+static quant_status print_logits(quant_context *ctx, const quant_adequacy *c, size_t k, FILE *to)
+{
+    static const quant_column columns[] = {
+        {"calibrated on", true, 0}, {"sequ-\nences", false, 0}, {"KL\nmean", false, 0},
+        {"KL\n/ limit", false, 0}, {"95 %\nlow", false, 0}, {"\nhigh", false, 0},
+        {"per-\nplexity x", false, 0}, {"95 %\nlow", false, 0}, {"\nhigh", false, 0},
+        {"top-1\n%", false, 0}};
+    size_t points = QUANT_SOURCE_COUNT * c->count_n;
+    quant_table *t = quant_table_new(ctx, columns, sizeof columns / sizeof *columns, points);
+    const quant_adequacy_logits *limit = &c->logits_limit[k];
+    char text[QUANT_TEXT_NUMBER];
+    quant_text_real(limit->kl, text);
+    fprintf(to, "\nlogits of the held-out prompts, KL(unquantized || quantized); at the limit KL "
+            "%s, perplexity x %.4f\n", text, limit->perplexity);
+    for (size_t p = 0; t && p < points; p++) {
+        const quant_adequacy_logits *l = &c->logits[k][p];
+        const double more[] = {l->perplexity, l->perplexity_low, l->perplexity_high};
+        add_point(t, c, p);
+        add_real(t, l->kl);
+        add_fixed(t, l->ratio);
+        add_fixed(t, l->low);
+        add_fixed(t, l->high);
+        for (int n = 0; n < 3; n++) {
+            snprintf(text, sizeof text, "%.4f", more[n]);
+            quant_table_add(t, isnan(more[n]) ? "-" : text);
+        }
+        snprintf(text, sizeof text, "%.2f", 100 * l->same_top);
+        quant_table_add(t, text);
+    }
+    return show(t, to);
+}
+
 static quant_status print_spectra(quant_context *ctx, const quant_adequacy *c, FILE *to)
 {
     static const quant_column columns[] = {
@@ -154,6 +218,8 @@ quant_status quant_adequacy_report_table(quant_context *ctx, const quant_adequac
             o->first_held_out + o->held_out - 1, o->seed);
     for (size_t k = 0; k < o->scheme_count; k++) {
         QUANT_TRY(print_scheme(ctx, c, k, to));
+        QUANT_TRY(o->draws > 1 ? print_draws(ctx, c, k, to) : QUANT_OK);
+        QUANT_TRY(o->logits ? print_logits(ctx, c, k, to) : QUANT_OK);
     }
     QUANT_TRY(print_spectra(ctx, c, to));
     fputs("\n", to);

@@ -10,6 +10,7 @@
 #     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
 #     enough    build/quant calibrate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --enough
+#     enough-orders  sh tests/figures/orders.sh BANKS/stories260k BANKS/stories260k/tokens.npy
 #     enough-moe  build/quant calibrate data/moe --tokens data/moe/tokens.npy --enough --sequences 0..63 \
 #                 --held-out 64..95: the first 20 lines, and the sentences
 #     peers     make bench-peers | sed 's/^/    /'
