@@ -64,7 +64,9 @@ uint64_t quant_gemv_region(const quant_gemv_job *g, size_t r)
 
 bool quant_gemv_by_rows(const quant_gemv_job *g)
 {
-    return g->job.scheme.granularity == QUANT_PER_TENSOR || g->job.regions.elements == 0 ||
+    const quant_scheme *s = &g->job.scheme;
+    return (s->granularity == QUANT_PER_TENSOR && !s->channel_scale) ||
+           g->job.regions.elements == 0 ||
            (g->job.regions.outer == 1 && g->job.regions.channels == g->n);
 }
 
@@ -138,7 +140,8 @@ size_t quant_gemv_same_table(const quant_gemv_job *g, size_t first, size_t rows)
                                               : min_size(rows, (size_t)(group - first % group));
 }
 
-static void tables4_f32(const quant_gemv_job *g, size_t first, size_t rows, uint8_t *scratch)
+void quant_gemv_tables4_f32(const quant_gemv_job *g, size_t first, size_t rows,
+                            uint8_t *scratch)
 {
     static const uint8_t every[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     float table[16];
@@ -172,7 +175,7 @@ quant_status quant_gemv_f32(quant_context *ctx, const quant_scheme *scheme,
     QUANT_TRY(quant_gemv_open(ctx, scheme, shape, packed, bytes, &g));
     QUANT_TRY(quant_gemv_finite(ctx, "x", x, g.k));
     quant_gemv_strip *strip = quant_gemv_has_blocks4(&g)   ? blocks4_f32
-                              : quant_gemv_has_tables4(&g) ? tables4_f32
+                              : quant_gemv_has_tables4(&g) ? quant_gemv_tables4_f32
                                                            : decoded_f32;
     g.scratch_bytes = strip == decoded_f32 ? (g.k * sizeof *x + 63) / 64 * 64 : 0;
     return quant_gemv_run(ctx, &g, strip);

@@ -8,17 +8,19 @@
  *     quant_gemv_f32(ctx, &scheme, &shape, packed, bytes, x, y);     y = W^ x
  *
  *     quant_gemv_input q = {codes, &scale, 0};                        x = scale * codes
- *     quant_gemv_s8(ctx, &scheme, &shape, packed, bytes, &q, y);      the same in integers
+ *     quant_gemv_s8(ctx, &scheme, &shape, packed, bytes, &q, y);      the same in integers,
+ *                                                                     where there are any
  *
  * Same bytes for any ISA level, thread count and compiler. Rows are independent of each other.
  *
  * Failures of both: those of quant_encode_layout; QUANT_ESHAPE, the tensor has not two axes;
  * QUANT_ETRUNC, QUANT_ETRAILING, bytes is not layout.bytes; QUANT_EUNSUPPORTED, stack= (multiply
- * one matrix at a time) and what is said below; QUANT_ENONFINITE, x or a scale of it; QUANT_ENOMEM.
+ * one matrix at a time); QUANT_ENONFINITE, x or a scale of it; QUANT_ENOMEM.
  * Codes that no encoder writes multiply like any other. */
 #ifndef QUANT_GEMV_H
 #define QUANT_GEMV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,15 +62,27 @@ typedef struct quant_gemv_input {
  *     |y - exact| <= 2^-24 |exact| + (P + 7) 2^-53 sum |terms|,  P = ceil(pieces / 64).
  * A row with one piece gives the very bytes of quant_gemm_s8_f32.
  *
- * Integers are needed on both sides: linear schemes with axis 0 (per tensor, channel or block) and
- * codebooks with lut=int8. QUANT_EUNSUPPORTED names what stands against it: float codes, tables
- * of floats or of vectors, a scale that varies along the contracted axis other than by blocks, or
- * blocks of weights and of the input that both exist and differ. QUANT_ERANGE: k beyond
- * QUANT_GEMM_MAX_K. Scratch: k bytes a thread where codes have to be unpacked (all but
- * int4:block=32, lut4 with one scale or blocks of 32, and 8 bits); with asym 8 bytes a piece. */
+ * That takes integers on both sides: linear schemes with axis 0 (per tensor, channel or block) and
+ * codebooks with lut=int8, where blocks of weights and of the input, if both exist, are the same.
+ * All other weights (float codes, tables of floats or of vectors, scales that vary along the
+ * contracted axis other than by blocks) multiply as the floats that quant_decode gives: pieces are
+ * those of the input, s is 1, and sum_rp is the sum of w^ times input code over the piece as
+ * quant_gemv_f32 adds it, in single precision, with its bound; m is ceil(piece / 64) then. Nothing
+ * is won over quant_gemv_f32 but that the input's scales stay outside of the sums.
+ * quant_gemv_s8_is_exact tells the two apart.
+ *
+ * QUANT_ERANGE: k beyond QUANT_GEMM_MAX_K, of integers. Scratch: k bytes a thread where codes have
+ * to be unpacked (all but int4:block=32, lut4 with one scale or blocks of 32, and 8 bits); with
+ * asym 8 bytes a piece; without integers 4 k bytes, and as much a thread but for lut4. */
 quant_status quant_gemv_s8(quant_context *ctx, const quant_scheme *scheme,
                            const quant_shape *shape, const void *packed, size_t bytes,
                            const quant_gemv_input *x, float *y);
+
+/* Whether quant_gemv_s8 adds integers exactly for this matrix and input (block as in
+ * quant_gemv_input); if not, *why, unless NULL, becomes a line of text that says what stands
+ * against it: what was expected and found. Also false for what quant_gemv_s8 refuses. */
+bool quant_gemv_s8_is_exact(const quant_scheme *scheme, const quant_shape *shape, size_t block,
+                            const char **why);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,7 @@
 typedef struct quant_gemv_job {
     quant_job job;
     size_t n, k;
-    const float *x;         /* f32 */
+    const float *x;         /* f32; s8 by floats: the codes */
     quant_gemv_input input; /* s8 */
     const int64_t *x_sums;  /* s8: of the input over each piece; NULL: not needed */
     size_t piece, pieces;   /* s8: columns of a piece, pieces of a row */
@@ -38,10 +38,16 @@ quant_status quant_gemv_run(quant_context *ctx, quant_gemv_job *g, quant_gemv_st
 
 /* Region of the first weight of row r; for axis 0, or one region. */
 uint64_t quant_gemv_region(const quant_gemv_job *g, size_t r);
-/* Every row is a channel, or all of the matrix is one region. */
+/* Every row is a channel, or all of the matrix is one region without scales of channels. */
 bool quant_gemv_by_rows(const quant_gemv_job *g);
 /* Rows from `first` on, at most `rows`, that share a table; with pcs each has its own. */
 size_t quant_gemv_same_table(const quant_gemv_job *g, size_t first, size_t rows);
+
+/* Rows of a matrix that has_tables4 times g->x: a strip. */
+void quant_gemv_tables4_f32(const quant_gemv_job *g, size_t first, size_t rows, uint8_t *scratch);
+
+/* quant_gemv_s8 where the weights have no integers; the input is there. */
+quant_status quant_gemv_s8_by_floats(quant_context *ctx, quant_gemv_job *g);
 
 /* 4-bit codes with kernels of their own: symmetric blocks of a multiple of 32 with binary16 scales,
  * and tables; where the codes and the scales of row `first` begin. */

@@ -126,21 +126,40 @@ static const char *not_integer(const quant_gemv_job *g)
     return NULL;
 }
 
+static size_t input_block(size_t block, size_t k)
+{
+    return block < k ? block : 0;
+}
+
+bool quant_gemv_s8_is_exact(const quant_scheme *scheme, const quant_shape *shape, size_t block,
+                            const char **why)
+{
+    quant_gemv_job g = {.y = NULL};
+    const char *against = "scheme, shape: expected a matrix, found something else";
+    if (quant_job_make(NULL, scheme, shape, &g.job) == QUANT_OK && shape->rank == 2 &&
+        scheme->stack == 0) {
+        g.n = (size_t)shape->dim[0];
+        g.k = (size_t)shape->dim[1];
+        g.input.block = input_block(block, g.k);
+        against = not_integer(&g);
+    }
+    if (why) {
+        *why = against;
+    }
+    return against == NULL;
+}
+
 static quant_status check_input(quant_context *ctx, const quant_gemv_input *x, quant_gemv_job *g)
 {
     if (!x || (g->k && !x->codes)) {
         return quant_fail(ctx, QUANT_EINVAL, "x, codes: expected pointers, found NULL");
     }
-    if (g->k > QUANT_GEMM_MAX_K) {
+    g->input = *x;
+    g->input.block = input_block(x->block, g->k);
+    if (g->k > QUANT_GEMM_MAX_K && !not_integer(g)) {
         return quant_fail(ctx, QUANT_ERANGE,
                           "inner dimension: expected at most %d so that int32 cannot overflow, "
                           "found %zu", QUANT_GEMM_MAX_K, g->k);
-    }
-    g->input = *x;
-    g->input.block = x->block < g->k ? x->block : 0;
-    const char *against = not_integer(g);
-    if (against) {
-        return quant_fail(ctx, QUANT_EUNSUPPORTED, "%s", against);
     }
     const size_t block = g->input.block, scales = block ? qk_blocks_of(g->k, block) : 1;
     return quant_gemv_finite(ctx, "scale", x->scale, g->k ? scales : 0);
@@ -184,6 +203,9 @@ quant_status quant_gemv_s8(quant_context *ctx, const quant_scheme *scheme,
     QUANT_TRY(check_input(ctx, x, &g));
     if (g.job.regions.elements == 0) {
         return quant_gemv_run(ctx, &g, unpacked_s8);
+    }
+    if (not_integer(&g)) {
+        return quant_gemv_s8_by_floats(ctx, &g);
     }
     cut_row(&g);
     if (scheme->asymmetric) {

@@ -75,7 +75,7 @@ void list_schemes(void)
     }
 }
 
-double draw(int distribution, const quant_random *r, uint64_t i)
+double distribution_value(int distribution, const quant_random *r, uint64_t i)
 {
     double z = quant_random_normal(r, 8 * i), u = quant_random_uniform(r, 8 * i + 1);
     switch (distribution) {

@@ -20,7 +20,7 @@ void list_schemes(void);
 
 /* Element i of distribution 0..4: Gaussian; Laplace; Student's t with 4 degrees of freedom;
  * uniform; Gaussian with one weight in a thousand 20 times as large. */
-double draw(int distribution, const quant_random *r, uint64_t i);
+double distribution_value(int distribution, const quant_random *r, uint64_t i);
 
 /* Relative error of a scheme on w[shape]: result[0] by encoding, result[1] predicted. Nonzero
  * when a call failed, which is printed. */

@@ -181,7 +181,7 @@ static void fill_chain(chain *c)
         quant_random r = quant_random_stream(test_seed(), name);
         for (uint64_t i = 0; i < SIZE * SIZE; i++) {
             double spread = k % 2 ? 1 / sqrt(2) : 1; /* of Laplace and Gaussian */
-            c->clean[k][i] = (float)(draw(k % 2, &r, i) * spread / sqrt(SIZE));
+            c->clean[k][i] = (float)(distribution_value(k % 2, &r, i) * spread / sqrt(SIZE));
         }
     }
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* test_gemv_s8.c - packed matrices times int8, against the documented sums taken from the packed
  * bytes. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 #include "tests/packed_matrix.h"
+#include "tests/schemes.h"
 #include "tests/test.h"
 
 enum { OWN = 16 }; /* packed_matrix_own */
@@ -174,30 +176,127 @@ static void a_row_with_one_piece_is_the_product_of_matrices(void)
     packed_matrix_free(&m);
 }
 
-static void refused_s8(quant_context *ctx, const char *scheme, size_t block, quant_status want,
-                       const char *word)
+/* Without integers, by hand: decoded weights times codes in floats over lanes, a piece of the input
+ * at a time. */
+static float row_by_floats(const packed_matrix *m, size_t block, size_t r)
 {
-    draw d = draw_begin("gemv-refused", 0);
-    packed_matrix m = packed_matrix_new(&d, packed_matrix_scheme(scheme), 6, 64);
+    double lane[MATRIX_LANES] = {0};
+    const size_t piece = block && block < m->k ? block : m->k;
+    for (size_t at = 0, b = 0; at < m->k; at += piece, b++) {
+        double part[MATRIX_LANES] = {0};
+        for (size_t i = at; i < m->k && i < at + piece; i++) {
+            const float product = m->decoded[r * m->k + i] * (float)m->codes[i];
+            double *own = &part[(i - at) % MATRIX_LANES];
+            *own = (double)((float)*own + product);
+        }
+        const double t = (double)m->scales[piece < m->k ? b : 0];
+        lane[b % MATRIX_LANES] += t * packed_matrix_fold(part, true);
+    }
+    return (float)packed_matrix_fold(lane, false);
+}
+
+/* Distance from the product in double, within what either arithmetic may be off. */
+static bool is_near(const packed_matrix *m, size_t block, size_t r)
+{
+    double exact = 0, size = 0;
+    for (size_t i = 0; i < m->k; i++) {
+        const double t = (double)m->scales[block && block < m->k ? i / block : 0];
+        const double term = (double)m->decoded[r * m->k + i] * t * (double)m->codes[i];
+        exact += term;
+        size += fabs(term);
+    }
+    return fabs((double)m->y[r] - exact) <= ((double)m->k / 64 + 9) * 0x1p-24 * size + 0x1p-140;
+}
+
+/* The same codes as floats, times floats: one piece by quant_gemv_f32. */
+static size_t wrong_by_floats(packed_matrix *m)
+{
+    size_t wrong = 0;
+    for (size_t i = 0; i < m->k; i++) {
+        m->x[i] = (float)m->codes[i];
+    }
+    CHECK_OK(NULL, quant_gemv_f32(NULL, &m->scheme, &m->shape, m->packed, m->layout.bytes, m->x,
+                                  m->y));
+    m->scales[0] = 1.0f;
+    for (size_t r = 0; r < m->n; r++) {
+        wrong += m->y[r] != row_by_floats(m, 0, r);
+    }
+    return wrong;
+}
+
+static void check_row_of_the_grammar(const char *text, size_t k, size_t block)
+{
+    draw d = draw_begin("gemv-grammar", k);
+    const quant_scheme scheme = packed_matrix_scheme(text);
+    packed_matrix m = packed_matrix_new(&d, scheme, 37, k);
     const quant_gemv_input x = {m.codes, m.scales, block};
-    quant_status s = quant_gemv_s8(ctx, &m.scheme, &m.shape, m.packed, m.layout.bytes, &x, m.y);
-    CU_ASSERT_EQUAL(s, want);
-    CU_ASSERT_PTR_NOT_NULL(strstr(quant_context_message(ctx), word));
+    const char *why = "";
+    size_t wrong = 0;
+    const bool exact = quant_gemv_s8_is_exact(&m.scheme, &m.shape, block, &why);
+    CU_ASSERT_EQUAL(exact, why == NULL);
+    if (m.packed) {
+        memset(m.y, 0xff, m.n * sizeof *m.y);
+        CHECK_OK(NULL,
+                 quant_gemv_s8(NULL, &m.scheme, &m.shape, m.packed, m.layout.bytes, &x, m.y));
+    }
+    for (size_t r = 0; m.packed && r < m.n; r++) {
+        const float want = exact ? row_by_hand(&m, &x, r) : row_by_floats(&m, block, r);
+        wrong += memcmp(&want, &m.y[r], sizeof want) != 0 || !is_near(&m, block, r);
+    }
+    wrong += m.packed ? wrong_by_floats(&m) : 0;
+    if (wrong) {
+        test_note_failure(__FILE__, __LINE__, text, (int)wrong, why ? why : "integers");
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
     packed_matrix_free(&m);
 }
 
+/* Nobody has to know which scheme has which arithmetic: whatever the grammar has, with any number
+ * of bits and with each option, is multiplied, or refused in words. */
+static void every_row_of_the_grammar_is_multiplied(void)
+{
+    const quant_shape shape = {2, {4, 4}};
+    quant_context *ctx = quant_context_new(NULL);
+    int stacks = 0;
+    list_schemes();
+    for (int i = 0; i < scheme_count; i++) {
+        const quant_scheme s = packed_matrix_scheme(schemes[i]);
+        if (s.stack > 0) {
+            const quant_gemv_input x = {(const int8_t *)"abcd", NULL, 0};
+            float y[4];
+            CU_ASSERT_NOT_EQUAL(quant_gemv_s8(ctx, &s, &shape, y, 0, &x, y), QUANT_OK);
+            CU_ASSERT_NOT_EQUAL(quant_context_message(ctx)[0], '\0');
+            stacks++;
+            continue;
+        }
+        check_row_of_the_grammar(schemes[i], 130, 0);
+        check_row_of_the_grammar(schemes[i], 133, 32);
+    }
+    CU_ASSERT(scheme_count > 60 && stacks < scheme_count / 4);
+    quant_context_free(ctx);
+}
+
+/* What stands against integers is said; k beyond their bound is no bound of floats. */
 static void what_is_not_integer_is_named(void)
 {
-    quant_context *c = quant_context_new(NULL);
-    refused_s8(c, "bf16", 0, QUANT_EUNSUPPORTED, "codes");
-    refused_s8(c, "lut4:group=32", 0, QUANT_EUNSUPPORTED, "lut=int8");
-    refused_s8(c, "lut4:group=32,lut=int8,dim=2", 0, QUANT_EUNSUPPORTED, "dim");
-    refused_s8(c, "int8:channel,axis=1", 0, QUANT_EUNSUPPORTED, "axis");
-    refused_s8(c, "lut4:group=2,axis=1,lut=int8", 0, QUANT_EUNSUPPORTED, "axis");
-    refused_s8(c, "int4:block=32", 16, QUANT_EUNSUPPORTED, "blocks");
-    refused_s8(c, "int4:block=32", 64, QUANT_OK, "");
-    refused_s8(c, "int4:block=64", 16, QUANT_OK, "");
-    quant_context_free(c);
+    static const struct {
+        const char *scheme, *word;
+        size_t block;
+    } rows[] = {{"bf16", "codes", 0}, {"lut4:group=32", "lut=int8", 0},
+                {"lut4:group=32,lut=int8,dim=2", "dim", 0}, {"int8:channel,axis=1", "axis", 0},
+                {"lut4:group=2,axis=1,lut=int8", "axis", 0}, {"int4:block=32", "blocks", 16},
+                {"int4:block=32", NULL, 64}, {"int4:block=64", NULL, 16},
+                {"int4:block=32", NULL, 0}, {"lut4:tensor,axis=1,pcs,lut=int8", "axis", 0},
+                {"lut2:tensor,lut=int8", NULL, 16}};
+    const quant_shape shape = {2, {6, 64}}, line = {1, {64}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const quant_scheme s = packed_matrix_scheme(rows[i].scheme);
+        const char *why = "";
+        CU_ASSERT_EQUAL(quant_gemv_s8_is_exact(&s, &shape, rows[i].block, &why), !rows[i].word);
+        CU_ASSERT(rows[i].word ? why && strstr(why, rows[i].word) != NULL : why == NULL);
+        CU_ASSERT_FALSE(quant_gemv_s8_is_exact(&s, &line, rows[i].block, NULL));
+    }
+    CU_ASSERT_FALSE(quant_gemv_s8_is_exact(NULL, &shape, 0, NULL));
 }
 
 TEST_SUITE(gemv_s8,
@@ -206,4 +305,5 @@ TEST_SUITE(gemv_s8,
             four_bit_kernels_follow_the_documented_sums},
            {"a row with one piece is the product of matrices",
             a_row_with_one_piece_is_the_product_of_matrices},
+           {"every row of the grammar is multiplied", every_row_of_the_grammar_is_multiplied},
            {"what is not integer is named", what_is_not_integer_is_named})

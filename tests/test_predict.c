@@ -43,7 +43,7 @@ static void prediction_holds_for_every_scheme(void)
     for (int d = 0; d < DISTRIBUTIONS; d++) {
         quant_random r = quant_random_stream(test_seed() + (uint64_t)d, "predict");
         for (uint64_t i = 0; i < N; i++) {
-            w[i] = (float)(0.02 * draw(d, &r, i));
+            w[i] = (float)(0.02 * distribution_value(d, &r, i));
         }
         for (int s = 0; s < scheme_count; s++) {
             double result[2];
