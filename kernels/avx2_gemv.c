@@ -28,7 +28,15 @@ static inline size_t place(size_t i)
 
 static void part_x(work *w, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + i + 8);
+        const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+        const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+        _mm256_storeu_ps(w->x + i, _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8)));
+        _mm256_storeu_ps(w->x + i + 8, _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8)));
+    }
+    for (; i < n; i++) {
         w->x[place(i)] = x[i];
     }
 }

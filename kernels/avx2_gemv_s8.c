@@ -21,10 +21,28 @@ typedef struct work {
     double lane[ROWS][QK_LANES];
 } work;
 
+/* Of 16 times four bytes the last of what is left after a shift, as 16-bit numbers. */
+static inline __m256i fourth_of(__m256i a, __m256i b)
+{
+    const __m256i v = _mm256_packs_epi32(_mm256_srai_epi32(a, 24), _mm256_srai_epi32(b, 24));
+    return _mm256_permute4x64_epi64(v, 0xd8);
+}
+
 static void part_x(work *w, const int8_t *x, size_t n)
 {
     static const int first[4] = {0, 2, 1, 3};
-    for (size_t i = 0; i < (n + TOGETHER - 1) / TOGETHER * TOGETHER; i += 4) {
+    size_t whole = 0;
+    for (; whole + 64 <= n; whole += 64) {
+        const __m256i a = load_bytes(x + whole), b = load_bytes(x + whole + 32);
+        store_bytes(w->x[0] + whole / 4,
+                    fourth_of(_mm256_slli_epi32(a, 24), _mm256_slli_epi32(b, 24)));
+        store_bytes(w->x[1] + whole / 4,
+                    fourth_of(_mm256_slli_epi32(a, 8), _mm256_slli_epi32(b, 8)));
+        store_bytes(w->x[2] + whole / 4,
+                    fourth_of(_mm256_slli_epi32(a, 16), _mm256_slli_epi32(b, 16)));
+        store_bytes(w->x[3] + whole / 4, fourth_of(a, b));
+    }
+    for (size_t i = whole; i < (n + TOGETHER - 1) / TOGETHER * TOGETHER; i += 4) {
         for (size_t j = 0; j < 4; j++) {
             const size_t at = i + (size_t)first[j];
             w->x[j][i / 4] = at < n ? x[at] : 0;
