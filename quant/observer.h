@@ -76,8 +76,8 @@ typedef struct quant_activation_grid {
 
 /* The grid of a group by the rule of `how` (its kind is not looked at):
  *   minmax      the extremes
- *   ema         of the extremes of the batches, in order of their numbers: the first, then
- *               r <- 0.9 r + 0.1 batch
+ *   ema         of the extremes of the batches (symmetric: the larger magnitude of each), in order
+ *               of their numbers: the first, then r <- 0.9 r + 0.1 batch
  *   percentile  P of |x|: upper edge of the bin of rank ceil(P/100 n), at most the extreme, hence
  *               less than 1/128 above the exact order statistic. asym: (100-P)/2 per cent are cut
  *               off at either end. Where that is 0 (mostly zeros) the extremes

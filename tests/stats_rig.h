@@ -21,6 +21,9 @@ typedef struct stats_rig {
 /* n sequences of s tokens, n * s <= RIG_TOKENS. Free with rig_close. */
 stats_rig *rig_open(const char *word, uint64_t k, bool moe, size_t n, size_t s);
 void rig_close(stats_rig *r);
+/* Inputs of layer 0's q, k, v with odd channels: 0 some 1e4 times the rest, 1 zero, 2 one nonzero
+ * number in every row. Before anything is calibrated. */
+void rig_odd_channels(stats_rig *r);
 /* Calibrate in a context of its own with `threads`; the file's bytes (free()), NULL after a noted
  * failure. */
 char *rig_bytes(stats_rig *r, const quant_calibrate_options *o, int threads, size_t *bytes);

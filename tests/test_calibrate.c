@@ -230,20 +230,13 @@ static void odd_channels_are_recorded(void)
     quant_stats *stats = NULL;
     quant_stats_row row;
     double over = 0;
-    for (size_t t = 0; t < r->tiny->count; t++) {
-        if (strcmp(r->tiny->t[t].name, "model.layers.0.input_layernorm.weight") == 0) {
-            r->tiny->t[t].w[0] = 1e4f;
-            r->tiny->t[t].w[1] = 0;
-        }
-    }
-    quant_model_close(r->ctx, r->model);
-    tiny_weights(r->ctx, r->tiny, SIZE_MAX);
-    CHECK_OK(r->ctx, quant_model_open(r->ctx, r->tiny->folder, &r->model));
+    rig_odd_channels(r);
     const quant_calibrate_options o = {.moments = true};
     CHECK_OK(r->ctx, quant_calibrate(r->ctx, r->model, &r->tokens, &o, r->path, &stats));
     CU_ASSERT(quant_stats_at(stats, QUANT_SITE_ATTENTION_INPUT, 0, 0, &row));
     CU_ASSERT_EQUAL(quant_stats_worst_channel(&row, &over), 0);
     CU_ASSERT(over > 500 && row.square[1] == 0 && row.observer->highest[1] == 0);
+    CU_ASSERT(row.observer->lowest[2] == row.observer->highest[2] && row.observer->lowest[2] != 0);
     quant_stats_close(r->ctx, stats);
     CHECK_OK(r->ctx, quant_stats_open(r->ctx, r->path, &stats));
     quant_stats_close(r->ctx, stats);

@@ -120,7 +120,7 @@ static void spread_is_that_of_the_points(void)
         CU_ASSERT(below[0] >= DRAWS / 2 && below[1] >= DRAWS / 2);
         CU_ASSERT_EQUAL(s.enough, enough);
         if (i == (c->enough[0] < c->count_n ? c->enough[0] : c->count_n - 1)) {
-            snprintf(want, sizeof want, "leave no input short in %zu of %d orders", enough, DRAWS);
+            snprintf(want, sizeof want, "no input short in %zu of %d orders", enough, DRAWS);
         }
     }
     quant_adequacy_verdict(c, 0, text);

@@ -112,6 +112,8 @@ static void statistics_serve_the_commands(void)
         {"calibrate %s -o '%s/b' --stats '%s/a' --scheme w8a8,act=static,smooth=search",
          "weights w8a8,act=static,smooth=search ranges ", 0},
         {"calibrate %s -o '%s/b' --stats '%s/a' --scheme w8a8,act=static", "of something else", 5},
+        {"calibrate %s --enough --logits --draws 2 --sequences 0 --held-out 1 # %s",
+         "no input short in", 0},
         {"forward %s -o '%s/o' --stats '%s/b' --scheme w8a8,act=static,smooth=search",
          "alpha of q k v, layer by layer: ", 0},
         {"forward %s -o '%s/o' --force --stats '%s/a' --scheme w4a8,smooth=search",

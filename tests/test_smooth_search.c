@@ -12,7 +12,7 @@
 #include "tests/stats_rig.h"
 #include "tests/test.h"
 
-enum { ALPHAS = 20, N = 5, S = 12 };
+enum { ALPHAS = 20, N = 5, S = 12, ODD = 1000 };
 
 static const struct {
     quant_stage stage;
@@ -31,10 +31,14 @@ typedef struct rig {
     bool moments;
 } rig;
 
+/* Odd channels when k is ODD. */
 static void begin(rig *g, uint64_t k, const char *text, bool moments)
 {
     g->moments = moments;
     g->r = rig_open("smooth", k, k & 1, N, S);
+    if (k == ODD) {
+        rig_odd_channels(g->r);
+    }
     const quant_calibrate_options o = {.moments = moments};
     CHECK_OK(g->r->ctx, quant_calibrate(g->r->ctx, g->r->model, &g->r->tokens, &o, NULL,
                                         &g->stats));
@@ -299,6 +303,41 @@ static void moments_predict_what_is_measured(void)
     free(f);
 }
 
+/* ---- hostile channels ------------------------------------------------------------------------ */
+
+static const quant_scheme *pick(void *user, const quant_tensor *t)
+{
+    return t->shape.rank >= 2 ? user : NULL;
+}
+
+/* A channel at 1e4 times the rest takes the range of all others; the search moves it away, and the
+ * factors of channels that are zero or constant are as good as any. */
+static void odd_channels_are_smoothed(void)
+{
+    static const char *const texts[] = {"w8a8,act=static,smooth=search", "w8a8,smooth=search",
+                                        "w8a8,asym,act=static,smooth=search"};
+    for (size_t i = 0; i < 3; i++) {
+        rig g;
+        quant_smooth_choice c;
+        begin(&g, ODD, texts[i], true);
+        size_t n = N * S * (size_t)g.r->tiny->vocab, bad = 0;
+        float *logits = malloc(n * sizeof *logits);
+        const float *s = quant_grids_smooth_of(g.grids, QUANT_ROLE_Q, 0, &g.scheme);
+        CU_ASSERT(quant_grids_choice(g.grids, 0, &c) && c.error < 0.5 * c.unsmoothed);
+        CU_ASSERT(s[0] > 50 * s[2] && s[1] == 1 && s[2] > 0);
+        const quant_forward_variant v = {.scheme = pick, .user = &g.scheme, .grid = quant_grids_of,
+                                         .smooth = quant_grids_smooth_of, .grid_user = g.grids,
+                                         .logits = logits};
+        CHECK_OK(g.r->ctx, quant_forward_run(g.r->ctx, g.r->model, &g.r->tokens, &v, 1, NULL));
+        for (size_t k = 0; k < n; k++) {
+            bad += isfinite(logits[k]) ? 0 : 1;
+        }
+        CU_ASSERT_EQUAL(bad, 0);
+        free(logits);
+        end(&g);
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static const quant_observer *no_observer(void *user, quant_stage stage, uint64_t layer,
@@ -350,5 +389,6 @@ TEST_SUITE(smooth_search, {"no alpha of the grid is better", no_alpha_is_better}
            {"steps of tokens are known expectations", steps_of_tokens_are_known_expectations},
            {"threads do not matter", threads_do_not_matter},
            {"moments predict what is measured", moments_predict_what_is_measured},
+           {"odd channels are smoothed", odd_channels_are_smoothed},
            {"observers alone are not enough", observers_alone_are_not_enough},
            {"short memory is told and leaks nothing", short_memory_is_told})

@@ -8,6 +8,7 @@
 #include "quant/lab/grids.h"
 #include "quant/lab/recipe.h"
 #include "quant/model/forward.h"
+#include "quant/report/progress.h"
 
 #define QUANT_VERB(id, name, operands, least, most, summary) \
     int cli_##name(quant_context *ctx, const cli_args *args);
@@ -25,6 +26,12 @@ const char *cli_shown(const char *text, char out[CLI_SHOWN]);
 
 /* "quant: MESSAGE" of the last failure as one line on stderr; returns its exit status. */
 int cli_fail(quant_context *ctx, quant_status status);
+
+/* What verbs that print a report do once the job is set up: run it with progress on stderr, print
+ * what came of it, tell the failure of either. Returns the exit status. */
+typedef quant_status cli_step(void *job);
+int cli_run_and_print(quant_context *ctx, const cli_args *args, quant_progress *progress,
+                      cli_step *run, cli_step *print, void *job);
 
 /* The one of two exit statuses that matters more: 6, 5, 3, 4, 2, 1, 0. */
 int cli_worse(int a, int b);

@@ -36,6 +36,16 @@ int cli_fail(quant_context *ctx, quant_status status)
     return quant_status_exit(status);
 }
 
+int cli_run_and_print(quant_context *ctx, const cli_args *args, quant_progress *progress,
+                      cli_step *run, cli_step *print, void *job)
+{
+    quant_progress_begin(progress, stderr, args->text[OPT_QUIET] != NULL);
+    quant_status s = run(job);
+    quant_progress_end(progress);
+    s = s == QUANT_OK ? print(job) : s;
+    return s != QUANT_OK && !ferror(stdout) ? cli_fail(ctx, s) : 0;
+}
+
 int cli_worse(int a, int b)
 {
     static const char order[] = {0, 1, 2, 4, 3, 5, 6};

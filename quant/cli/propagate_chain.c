@@ -5,7 +5,6 @@
 #include "quant/internal.h"
 #include "quant/model/model.h"
 #include "quant/report/chain_report.h"
-#include "quant/report/progress.h"
 #include "quant/report/text.h"
 
 typedef struct job {
@@ -51,8 +50,9 @@ static quant_status check_options(const job *j)
     return QUANT_OK;
 }
 
-static quant_status run(job *j)
+static quant_status run(void *user)
 {
+    job *j = user;
     const cli_args *args = j->args;
     QUANT_TRY(check_options(j));
     QUANT_TRY(cli_read_columns(j->ctx, args, &j->columns));
@@ -67,8 +67,9 @@ static quant_status run(job *j)
                                               : quant_fail_prefix(j->ctx, s, args->operand[0]);
 }
 
-static quant_status print(const job *j)
+static quant_status print(void *user)
 {
+    const job *j = user;
     char name[512];
     quant_text_base(j->args->operand[0], name, sizeof name);
     switch (j->args->number[OPT_FORMAT]) {
@@ -84,16 +85,7 @@ static quant_status print(const job *j)
 int cli_propagate_chain(quant_context *ctx, const cli_args *args)
 {
     job j = {.ctx = ctx, .args = args};
-    int status = 0;
-    quant_progress_begin(&j.progress, stderr, args->text[OPT_QUIET] != NULL);
-    quant_status s = run(&j);
-    quant_progress_end(&j.progress);
-    if (s == QUANT_OK) {
-        s = print(&j);
-    }
-    if (s != QUANT_OK && !ferror(stdout)) {
-        status = cli_fail(ctx, s);
-    }
+    int status = cli_run_and_print(ctx, args, &j.progress, run, print, &j);
     quant_chain_free(ctx, j.result);
     quant_bank_close(ctx, j.bank);
     cli_free_columns(ctx, &j.columns);

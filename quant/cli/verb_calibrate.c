@@ -4,9 +4,7 @@
 #include "quant/cli/cli.h"
 #include "quant/internal.h"
 #include "quant/lab/calibrate.h"
-#include "quant/report/calibrate_curve_report.h"
 #include "quant/report/calibrate_report.h"
-#include "quant/report/progress.h"
 #include "quant/report/text.h"
 
 typedef struct job {
@@ -89,8 +87,9 @@ static quant_status print_enough(const job *j, const char *name)
 
 /* ---- statistics ------------------------------------------------------------------------------ */
 
-static quant_status run(job *j)
+static quant_status run(void *user)
 {
+    job *j = user;
     const cli_args *args = j->args;
     QUANT_TRY(check_options(j));
     if (args->text[OPT_ENOUGH]) {
@@ -114,11 +113,15 @@ static quant_status run(job *j)
     o.stats = j->ranges;
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
     QUANT_TRY(cli_read_tokens(j->ctx, args, &j->tokens));
-    return quant_calibrate(j->ctx, j->model, &j->tokens.all, &o, args->text[OPT_OUTPUT], &j->stats);
+    quant_status s = quant_calibrate(j->ctx, j->model, &j->tokens.all, &o, args->text[OPT_OUTPUT],
+                                     &j->stats);
+    bool ranges = j->ranges && (s == QUANT_ECHECKSUM || s == QUANT_ESIZE);
+    return ranges ? quant_fail_prefix(j->ctx, s, args->text[OPT_STATS]) : s;
 }
 
-static quant_status print(const job *j)
+static quant_status print(void *user)
 {
+    const job *j = user;
     char name[512];
     quant_text_base(j->args->operand[0], name, sizeof name);
     if (j->curve) {
@@ -138,17 +141,8 @@ static quant_status print(const job *j)
 int cli_calibrate(quant_context *ctx, const cli_args *args)
 {
     job j = {.ctx = ctx, .args = args};
-    int status = 0;
     quant_output_guard_signals();
-    quant_progress_begin(&j.progress, stderr, args->text[OPT_QUIET] != NULL);
-    quant_status s = run(&j);
-    quant_progress_end(&j.progress);
-    if (s == QUANT_OK) {
-        s = print(&j);
-    }
-    if (s != QUANT_OK && !ferror(stdout)) {
-        status = cli_fail(ctx, s);
-    }
+    int status = cli_run_and_print(ctx, args, &j.progress, run, print, &j);
     quant_stats_close(ctx, j.stats);
     quant_stats_close(ctx, j.ranges);
     quant_adequacy_free(ctx, j.curve);

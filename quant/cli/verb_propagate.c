@@ -2,7 +2,6 @@
 /* verb_propagate.c - errors across the layers of a model. */
 #include "quant/cli/propagate_chain.h"
 #include "quant/internal.h"
-#include "quant/report/progress.h"
 #include "quant/report/propagate_report.h"
 #include "quant/report/text.h"
 
@@ -38,8 +37,9 @@ static quant_status check_selection(const job *j)
                             "name, found '%s' and %zu tensors", j->args->operand[0], glob, count);
 }
 
-static quant_status run(job *j)
+static quant_status run(void *user)
 {
+    job *j = user;
     const cli_args *args = j->args;
     QUANT_TRY(cli_read_columns(j->ctx, args, &j->columns));
     QUANT_TRY(quant_model_open(j->ctx, args->operand[0], &j->model));
@@ -69,8 +69,9 @@ static quant_status run(job *j)
     return quant_propagate(j->ctx, j->model, &j->tokens.all, &options, &j->result);
 }
 
-static quant_status print(const job *j)
+static quant_status print(void *user)
 {
+    const job *j = user;
     char name[512];
     quant_text_base(j->args->operand[0], name, sizeof name);
     const quant_propagate_report report = {name, j->model, j->result, j->fixed.grids};
@@ -87,19 +88,10 @@ static quant_status print(const job *j)
 int cli_propagate(quant_context *ctx, const cli_args *args)
 {
     job j = {.ctx = ctx, .args = args};
-    int status = 0;
     if (cli_wants_chain(ctx, args)) {
         return cli_propagate_chain(ctx, args);
     }
-    quant_progress_begin(&j.progress, stderr, args->text[OPT_QUIET] != NULL);
-    quant_status s = run(&j);
-    quant_progress_end(&j.progress);
-    if (s == QUANT_OK) {
-        s = print(&j);
-    }
-    if (s != QUANT_OK && !ferror(stdout)) {
-        status = cli_fail(ctx, s);
-    }
+    int status = cli_run_and_print(ctx, args, &j.progress, run, print, &j);
     quant_propagate_free(ctx, j.result);
     quant_model_close(ctx, j.model);
     cli_free_static(ctx, &j.fixed);

@@ -108,7 +108,7 @@ static int tell_short(const quant_adequacy *c, size_t scheme, char *text, int n)
         n += snprintf(text + n, (size_t)(ROOM - n), "%s%s", k > 0 ? "; " : "", one);
         i = next_short(c, scheme, i);
     }
-    return i < c->input_count ? n + snprintf(text + n, (size_t)(ROOM - n), "; ...") : n;
+    return i < c->input_count ? n + snprintf(text + n, (size_t)(ROOM - n), "; and others") : n;
 }
 
 /* What the layers say. */
@@ -130,24 +130,42 @@ static int tell_layers(const quant_adequacy *c, size_t scheme, char *text)
     return tell_short(c, scheme, text, n);
 }
 
+/* "x 1.020 (1.010 .. 1.030)" */
+static int tell_ratio(double ratio, double low, double high, int places, char *text, int n)
+{
+    n += snprintf(text + n, (size_t)(ROOM - n), "x %.*f", places, ratio);
+    return n + (isnan(low) || isnan(high)
+                    ? snprintf(text + n, (size_t)(ROOM - n), " (no interval)")
+                    : snprintf(text + n, (size_t)(ROOM - n), " (%.*f .. %.*f)", places, low,
+                               places, high));
+}
+
 /* What the logits say at count number i. */
 static int tell_logits(const quant_adequacy *c, size_t scheme, size_t i, char *text, int n)
 {
     const quant_adequacy_logits *l = &c->logits[scheme][i];
     double most = (1 + c->options.error) * (1 + c->options.error);
-    n += snprintf(text + n, (size_t)(ROOM - n), ". Logits with %" PRIu64 ": KL x %.3f (%.3f .. "
-                  "%.3f) of the limit's, ", c->count[i], l->ratio, l->low, l->high);
+    size_t from = c->logits_enough[scheme], last = c->count_n - 1;
+    n += snprintf(text + n, (size_t)(ROOM - n), ". Logits with %" PRIu64 ": KL ", c->count[i]);
+    n = tell_ratio(l->ratio, l->low, l->high, 3, text, n);
+    n += snprintf(text + n, (size_t)(ROOM - n), " of the limit's, ");
     if (!isnan(l->perplexity)) {
-        n += snprintf(text + n, (size_t)(ROOM - n), "perplexity x %.4f (%.4f .. %.4f) of the "
-                      "unquantized model's, ", l->perplexity, l->perplexity_low,
-                      l->perplexity_high);
+        n += snprintf(text + n, (size_t)(ROOM - n), "perplexity ");
+        n = tell_ratio(l->perplexity, l->perplexity_low, l->perplexity_high, 4, text, n);
+        n += snprintf(text + n, (size_t)(ROOM - n), " of the unquantized model's, ");
     }
-    size_t from = c->logits_enough[scheme];
-    return n + (from < c->count_n
-                    ? snprintf(text + n, (size_t)(ROOM - n), "KL enough from %" PRIu64 " on (x %g)",
-                               c->count[from], most)
-                    : snprintf(text + n, (size_t)(ROOM - n), "KL not enough by %" PRIu64 " (x %g)",
-                               c->count[c->count_n - 1], most));
+    return n + snprintf(text + n, (size_t)(ROOM - n), "KL %s %" PRIu64 "%s (x %g)",
+                        from <= last ? "enough from" : "not enough by",
+                        c->count[from <= last ? from : last], from <= last ? " on" : "", most);
+}
+
+/* In how many orders of the prompts count number i leaves nothing to be desired. */
+static void tell_orders(const quant_adequacy *c, size_t scheme, size_t i, char *text, int n)
+{
+    bool one = c->count[i] == 1;
+    snprintf(text + n, (size_t)(ROOM - n), ". %" PRIu64 " sequence%s no input short in %zu of %"
+             PRIu64 " orders of the prompts", c->count[i], one ? " leaves" : "s leave",
+             quant_adequacy_spread_of(c, scheme, i).enough, c->options.draws);
 }
 
 void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,
@@ -159,9 +177,6 @@ void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,
         n = tell_logits(c, scheme, i, text, n);
     }
     if (c->options.draws > 1) {
-        const quant_adequacy_spread s = quant_adequacy_spread_of(c, scheme, i);
-        snprintf(text + n, (size_t)(ROOM - n), ". %" PRIu64 " sequences leave no input short in "
-                 "%zu of %" PRIu64 " orders of the prompts", c->count[i], s.enough,
-                 c->options.draws);
+        tell_orders(c, scheme, i, text, n);
     }
 }

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "quant/internal.h"
-#include "quant/report/calibrate_curve_report.h"
+#include "quant/report/calibrate_report.h"
 #include "quant/report/csv.h"
 #include "quant/report/json_out.h"
 
