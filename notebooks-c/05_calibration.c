@@ -219,8 +219,8 @@ CELL(lesson)
 // %% [markdown]
 // ## What would change the answer
 //
-// - Another rule. Five per cent of the output error of a linear layer is a choice; `quant
-//   calibrate --enough` takes others.
+// - Another rule. Five per cent of the output error of a linear layer is a choice; the
+//   library takes others (`quant_adequacy_options`).
 // - Larger models with massive activations in a few channels: the extremes of few prompts then
 //   miss by factors, not by per cent.
 // - `act=token` needs no calibration at all, and pays for it at run time.

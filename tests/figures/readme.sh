@@ -7,6 +7,7 @@
 #     outliers  make figures
 #     beliefs   build/tests/main --filter beliefs | grep pairs
 #     activations, activations-moe   sh tests/figures/activations.sh MODEL TOKENS CALIBRATE EVALUATE
+#     activations-smooth   sh tests/figures/smooth.sh MODEL TOKENS CALIBRATE EVALUATE
 #     propagate build/quant propagate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --schemes ...
 #     bench     build/tests/bench schemes
 #     enough    build/quant calibrate BANKS/stories260k --tokens BANKS/stories260k/tokens.npy --enough
