@@ -218,6 +218,15 @@ static int settle(levels *z, double limit, size_t *first)
     return m > z->k;
 }
 
+/* As many boundaries as are wanted are left: these. */
+static int take_all(const levels *z, size_t *first)
+{
+    for (size_t c = 0; c < z->k; c++) {
+        first[c] = z->t.id[c];
+    }
+    return 1;
+}
+
 static int decide(levels *z, size_t *first)
 {
     size_t want = SQUARE * z->k * z->k > FEW ? SQUARE * z->k * z->k : FEW;
@@ -227,7 +236,7 @@ static int decide(levels *z, size_t *first)
         int all = before <= (stalled ? z->room : 2 * want);
         m = cut(z, all, want);
         if (m < z->k + 2) {
-            return 0;
+            return all && m == z->k + 1 && take_all(z, first);
         }
         double limit = walk(z, m, level == 0);
         if (all) {

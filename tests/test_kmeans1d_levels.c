@@ -108,6 +108,28 @@ static void smooth_densities_need_few_nodes(void)
     quant_release(NULL, work, work_bytes(), 1);
 }
 
+/* In a thin tail cells are single points, and no other boundary is left beside the best ones. */
+static void lone_boundaries_are_taken(void)
+{
+    enum { BULK = 2000, TAIL = 4 };
+    static const double tail[TAIL] = {10, 20, 1000, 2000};
+    work = quant_alloc(NULL, work_bytes(), 1);
+    CU_ASSERT_FATAL(work != NULL);
+    for (size_t i = 0; i < BULK + TAIL; i++) {
+        kmeans_value[i] = i < BULK ? 1e-3 * (double)i : tail[i - BULK];
+    }
+    quant_points p = {kmeans_value, NULL, BULK + TAIL};
+    quant_point_list list = quant_point_list_of(&p);
+    for (size_t k = 2; k <= 3; k++) {
+        kmeans_answer all, few;
+        CHECK_OK(NULL, quant_kmeans1d(NULL, &p, k, kmeans_room_of(&all)));
+        CU_ASSERT_EQUAL(all.first[k - 1], BULK + k);
+        CU_ASSERT_EQUAL(by_levels(&list, k, 300, &few), 1);
+        CU_ASSERT(same_bytes(&all, &few));
+    }
+    quant_release(NULL, work, work_bytes(), 1);
+}
+
 /* Sums at some nodes are those at all nodes, and so is the bound, also where weights vanish beside
  * the sum of the others. */
 static void sums_at_some_nodes_are_the_same(void)
@@ -145,6 +167,7 @@ static void sums_at_some_nodes_are_the_same(void)
 }
 
 TEST_SUITE(kmeans1d_levels,
+           {"lone boundaries are taken", lone_boundaries_are_taken},
            {"sums at some nodes are the same", sums_at_some_nodes_are_the_same},
            {"few nodes at a time give the bytes of all at once", few_nodes_decide_alike},
            {"smooth densities need few nodes", smooth_densities_need_few_nodes})
