@@ -52,8 +52,8 @@ typedef struct quant_worker {
     void *work;            /* the family's scratch */
     double *sse;           /* per region optimal SSE (codebooks), shared by all; NULL: not wanted */
     uint64_t saturated, zero_codes, raised_scales;
-    uint64_t used[4];      /* bit c: code byte c occurs */
-    bool count;            /* fill zero_codes and used */
+    uint8_t seen[256];     /* 1: this code byte occurs */
+    bool count;            /* fill zero_codes and seen */
     quant_status status;   /* failure with the smallest region of this worker */
     uint64_t where;        /* that region; UINT64_MAX when none */
 } quant_worker;
@@ -116,7 +116,7 @@ quant_status quant_job_make(quant_context *ctx, const quant_scheme *scheme,
 /* Keep the failure of the smallest region. */
 void quant_worker_fail(quant_worker *worker, quant_status s, uint64_t region);
 
-/* Mark code bytes as used and count those equal to `zero`. */
+/* Mark code bytes as seen and count those equal to `zero`. */
 void quant_worker_note(quant_worker *worker, const uint8_t *codes, uint64_t n, uint8_t zero);
 
 /* The float family: n values as 16-bit floats; an element that overflows fails the worker. */

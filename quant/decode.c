@@ -26,14 +26,36 @@ void quant_worker_fail(quant_worker *worker, quant_status s, uint64_t region)
     }
 }
 
+/* How many of eight bytes are zero: a byte's top bit is set below exactly when it is not. */
+static unsigned zero_bytes(uint64_t eight)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    return (unsigned)__builtin_popcountll(~(((eight & low) + low) | eight | low));
+}
+
 void quant_worker_note(quant_worker *worker, const uint8_t *codes, uint64_t n, uint8_t zero)
 {
-    uint64_t zeros = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        worker->used[codes[i] >> 6] |= UINT64_C(1) << (codes[i] & 63);
-        zeros += codes[i] == zero;
+    const uint64_t zeros = UINT64_C(0x0101010101010101) * zero;
+    uint8_t *seen = worker->seen;
+    uint64_t i = 0, count = 0;
+    for (; n - i >= 8; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, codes + i, sizeof eight);
+        count += zero_bytes(eight ^ zeros);
+        seen[eight & 255] = 1;
+        seen[eight >> 8 & 255] = 1;
+        seen[eight >> 16 & 255] = 1;
+        seen[eight >> 24 & 255] = 1;
+        seen[eight >> 32 & 255] = 1;
+        seen[eight >> 40 & 255] = 1;
+        seen[eight >> 48 & 255] = 1;
+        seen[eight >> 56] = 1;
     }
-    worker->zero_codes += zeros;
+    for (; i < n; i++) {
+        seen[codes[i]] = 1;
+        count += codes[i] == zero;
+    }
+    worker->zero_codes += count;
 }
 
 quant_run quant_job_run(const quant_job *job, uint64_t m, uint64_t p, uint64_t limit)

@@ -210,7 +210,7 @@ static quant_status crew_make(const quant_job *job, double *sse, bool count, cre
 static void fill_info(const quant_job *job, const crew *c, const double *sse,
                       quant_encode_info *info)
 {
-    uint64_t used[4] = {0};
+    uint8_t seen[256] = {0};
     memset(info, 0, sizeof *info);
     info->elements = job->regions.elements;
     info->regions = job->scheme.family == QUANT_FAMILY_FLOAT ? 0 : job->regions.count;
@@ -219,12 +219,12 @@ static void fill_info(const quant_job *job, const crew *c, const double *sse,
         info->saturated += w->saturated;
         info->zero_codes += w->zero_codes;
         info->raised_scales += w->raised_scales;
-        for (int k = 0; k < 4; k++) {
-            used[k] |= w->used[k];
+        for (int k = 0; k < 256; k++) {
+            seen[k] |= w->seen[k];
         }
     }
-    for (int k = 0; k < 4; k++) {
-        info->distinct_codes += (uint32_t)__builtin_popcountll(used[k]);
+    for (int k = 0; k < 256; k++) {
+        info->distinct_codes += seen[k];
     }
     for (uint64_t r = 0; sse && r < job->regions.count; r++) {
         info->optimal_sse += sse[r];

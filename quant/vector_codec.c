@@ -105,7 +105,7 @@ static void note_batch(const quant_job *job, const qk_nearest *table, uint64_t m
     for (uint64_t k = 0; worker->count && k < n; k++) {
         const uint64_t c = (q + k) / vectors, f = (q + k) % vectors * dim;
         const bool nothing = quant_job_channel_scale(job, m * g->channels + c) == 0.0f;
-        worker->used[b->codes[k] >> 6] |= UINT64_C(1) << (b->codes[k] & 63);
+        worker->seen[b->codes[k]] = 1;
         for (uint64_t d = 0; d < dim && f + d < g->length; d++) {
             worker->zero_codes += nothing || table->entry[b->codes[k] * dim + d] == 0.0f;
         }

@@ -8,6 +8,7 @@
 #include "quant/linear_range.h"
 #include "quant/store.h"
 #include "tests/draw.h"
+#include "tests/judge.h"
 #include "tests/test.h"
 
 static quant_scheme scheme_of(const char *text)
@@ -294,7 +295,59 @@ static void linear_agrees_with_the_oracle(void)
     }
 }
 
+/* Code number i of a stream, by its definition. */
+static unsigned code_at(const uint8_t *stream, uint64_t i, unsigned bits)
+{
+    unsigned code = 0;
+    for (unsigned b = 0; b < bits; b++) {
+        uint64_t at = i * bits + b;
+        code |= (unsigned)(stream[at / 8] >> at % 8 & 1) << b;
+    }
+    return code;
+}
+
+/* Of n <= 256 weights, some of them zero. */
+static void check_counts(quant_scheme *s, const quant_shape *shape, uint64_t n)
+{
+    float w[256], y[256];
+    bool seen[256] = {false};
+    uint64_t zeros = 0, distinct = 0;
+    quant_layout l;
+    quant_encode_info info;
+    judge_fill(w, n, JUDGE_GAUSS, test_seed() + n);
+    for (uint64_t i = 0; i < n; i += 5) {
+        w[i] = 0.0f;
+    }
+    uint8_t *p = encode_new(NULL, s, shape, w, &l, &info);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+    CU_ASSERT_EQUAL(quant_decode(NULL, s, shape, p, l.bytes, y), QUANT_OK);
+    for (uint64_t i = 0; i < n; i++) {
+        bool *mine = &seen[code_at(part(p, l.codes), i, (unsigned)s->bits)];
+        distinct += !*mine;
+        *mine = true;
+        zeros += y[i] == 0.0f;
+    }
+    CU_ASSERT_EQUAL(info.distinct_codes, distinct);
+    CU_ASSERT_EQUAL(info.zero_codes, zeros);
+    free(p);
+}
+
+static void info_counts_the_codes_and_those_of_zero(void)
+{
+    static const char *const texts[] = {"int8:channel", "int8:tensor,range=full", "int4:block=32",
+                                        "int4:block=5,asym", "int2:channel", "lut3:tensor",
+                                        "lut8:group=2,mode=uniform"};
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        for (uint64_t cols = 1; cols <= 67; cols++) {
+            quant_scheme s = scheme_of(texts[k]);
+            quant_shape shape = {2, {1 + cols % 3, cols}};
+            check_counts(&s, &shape, shape.dim[0] * shape.dim[1]);
+        }
+    }
+}
+
 TEST_SUITE(encode,
+           {"info counts the codes and those of zero", info_counts_the_codes_and_those_of_zero},
            {"golden: asymmetric block", golden_asymmetric_block},
            {"golden: unique tables by rows and columns", golden_unique_tables},
            {"golden: grouped table decode", golden_grouped_table_decode},
