@@ -39,7 +39,9 @@ quant_status quant_grids_new(quant_context *ctx, const quant_model *model, quant
  * channels are taken as uncorrelated. v_j is the variance of the input's rounding, independent of
  * x: s_j^2 step^2 / 12, at most the mean of x_j^2. step: act=static, that of the grid; act=token,
  * by the expected largest square of independent Gaussian channels of the recorded mean squares.
- * An expert weighs its rows; one without rows has no say. Encodes those weights 21 times. */
+ * What saturates beyond the recorded extremes is not predicted: a large alpha puts the extreme of
+ * every channel, not of one, at the end of the grid. An expert weighs its rows; one without rows
+ * has no say. Encodes those weights 21 times. */
 quant_status quant_grids_smooth(quant_context *ctx, quant_grids *grids, const quant_scheme *scheme);
 /* A quant_smooth_fn; grids is its user. NULL for o and down, and where nothing was seen. */
 const float *quant_grids_smooth_of(void *grids, quant_role role, uint64_t layer,
