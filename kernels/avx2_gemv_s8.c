@@ -5,7 +5,11 @@
  * 32 bytes are 64 codes. The low halves of bytes name even elements, the high halves odd ones; each
  * is widened by shifts to 16 bits, bytes 0, 2, ... and 1, 3, ... apart. x is laid out to match, in
  * four arrays of 16-bit numbers: elements 4t, 4t + 2, 4t + 1, 4t + 3. A 32-bit sum then spans 8
- * elements, four of them a block of 32. */
+ * elements, four of them a block of 32.
+ *
+ * Where the entries of a table lie within 63 of each other, as the 16 values of a linear code do,
+ * they are taken as unsigned bytes above the lowest, and vpmaddubsw multiplies bytes: four products
+ * in 16 bits, 4 * 63 * 128 < 2^15. The lowest times the sum of x comes back for each block. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -16,8 +20,14 @@
 
 enum { CHUNK = 4096, ROWS = 16, STEP = 64, BLOCK = 32, TOGETHER = 4 * STEP };
 
+enum { NARROW = 63 };
+
 typedef struct work {
     int16_t x[4][CHUNK / 4]; /* zeros up to a multiple of TOGETHER */
+    int8_t even[CHUNK / 2], odd[CHUNK / 2]; /* the same elements in bytes, for narrow tables */
+    int32_t sum[CHUNK / BLOCK];             /* and those of blocks */
+    bool narrow;
+    int32_t lowest; /* entry of a narrow table */
     double lane[ROWS][QK_LANES];
 } work;
 
@@ -50,6 +60,13 @@ static void part_x(work *w, const int8_t *x, size_t n)
     }
 }
 
+static inline __m256i byte_sums(__m256i e, __m256i o, const work *w, size_t i)
+{
+    const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(e, load_bytes(w->even + i / 2)),
+                                           _mm256_maddubs_epi16(o, load_bytes(w->odd + i / 2)));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
 static inline __m256i products(__m256i entries, const int16_t *x0, const int16_t *x1)
 {
     const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(entries, 8), 8);
@@ -65,6 +82,9 @@ static inline __m256i step(__m256i codes, __m256i table, const work *w, size_t i
     const __m256i e = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, low));
     const __m256i o =
         _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), low));
+    if (w->narrow) {
+        return byte_sums(e, o, w, i);
+    }
     return _mm256_add_epi32(products(e, w->x[0] + i / 4, w->x[1] + i / 4),
                             products(o, w->x[2] + i / 4, w->x[3] + i / 4));
 }
@@ -80,9 +100,17 @@ static inline __m256i some_codes(const uint8_t *codes, size_t weights)
     return load_bytes(rest);
 }
 
-static void four_steps(__m256i sum[4], const uint8_t *codes, size_t n, size_t i, __m256i table,
-                       const work *w)
+static inline void four_steps(__m256i sum[4], const uint8_t *codes, size_t n, size_t i,
+                              __m256i table, const work *w)
 {
+    if (n - i >= TOGETHER) {
+        codes += i / 2; /* written out: the sums stay in registers */
+        sum[0] = step(load_bytes(codes), table, w, i);
+        sum[1] = step(load_bytes(codes + 32), table, w, i + STEP);
+        sum[2] = step(load_bytes(codes + 64), table, w, i + 2 * STEP);
+        sum[3] = step(load_bytes(codes + 96), table, w, i + 3 * STEP);
+        return;
+    }
     for (size_t q = 0; q < 4; q++) {
         const size_t at = i + q * STEP;
         sum[q] = at < n ? step(some_codes(codes + at / 2, n - at), table, w, at)
@@ -99,6 +127,51 @@ static inline __m256i block_sums(const __m256i sum[4])
     return _mm256_permutevar8x32_epi32(all, home);
 }
 
+/* x in bytes, and its sums. */
+static void part_bytes(work *w, const int8_t *x, size_t n)
+{
+    const __m256i apart = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    const __m256i one = _mm256_set1_epi8(1);
+    const size_t end = (n + TOGETHER - 1) / TOGETHER * TOGETHER;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        const __m256i v = _mm256_permute4x64_epi64(
+            _mm256_shuffle_epi8(load_bytes(x + i), apart), 0xd8);
+        store_half(w->even + i / 2, _mm256_castsi256_si128(v));
+        store_half(w->odd + i / 2, _mm256_extracti128_si256(v, 1));
+    }
+    for (; i < end; i += 2) {
+        w->even[i / 2] = i < n ? x[i] : 0;
+        w->odd[i / 2] = i + 1 < n ? x[i + 1] : 0;
+    }
+    for (i = 0; i < end; i += TOGETHER) {
+        __m256i sum[4];
+        for (size_t q = 0; q < 4; q++) {
+            sum[q] = byte_sums(one, one, w, i + q * STEP);
+        }
+        store_bytes(w->sum + i / BLOCK, block_sums(sum));
+    }
+}
+
+/* The table as the steps want it: 16 bytes twice, above the lowest when narrow. */
+static inline __m256i table_of(const qk_gemv4_s8 *g, const work *w)
+{
+    const __m256i t = _mm256_broadcastsi128_si256(load_half(g->table));
+    return w->narrow ? _mm256_sub_epi8(t, _mm256_set1_epi8((char)w->lowest)) : t;
+}
+
+static void look_at_table(const qk_gemv4_s8 *g, work *w)
+{
+    int32_t lowest = g->table[0], highest = g->table[0];
+    for (int j = 1; j < 16; j++) {
+        lowest = g->table[j] < lowest ? g->table[j] : lowest;
+        highest = g->table[j] > highest ? g->table[j] : highest;
+    }
+    w->narrow = highest - lowest <= NARROW;
+    w->lowest = lowest;
+}
+
 static inline void add_half(double *lane, __m128i sums, __m128 s, __m128 xs)
 {
     const __m256d both = _mm256_mul_pd(_mm256_cvtps_pd(s), _mm256_cvtps_pd(xs));
@@ -106,22 +179,31 @@ static inline void add_half(double *lane, __m128i sums, __m128 s, __m128 xs)
     _mm256_storeu_pd(lane, _mm256_add_pd(_mm256_loadu_pd(lane), term));
 }
 
+/* Fewer than eight, and zeros. A copy that waits for bytes just written: for the end only. */
+static __m256 some_halves(const uint8_t *p, size_t n)
+{
+    uint16_t half[8] = {0};
+    memcpy(half, p, 2 * n);
+    return _mm256_cvtph_ps(load_half(half));
+}
+static __m256 some_floats(const float *p, size_t n)
+{
+    float some[8] = {0};
+    memcpy(some, p, n * sizeof *some);
+    return _mm256_loadu_ps(some);
+}
+
 /* Blocks b .. b + 7 of row r, of which `left` are there, into their lanes; b % 8 = 0. */
 static void add_blocks(const qk_gemv4_s8 *g, size_t r, double *lane, __m256i sums, size_t b,
                        size_t left)
 {
     __m256 s = _mm256_set1_ps(g->one_scale), xs = _mm256_set1_ps(*g->x_scale);
-    left = left < 8 ? left : 8;
     if (g->scale) {
-        uint16_t half[8] = {0};
-        const uint8_t *row = (const uint8_t *)g->scale + 2 * r * qk_blocks_of(g->k, BLOCK);
-        memcpy(half, row + 2 * b, 2 * left);
-        s = _mm256_cvtph_ps(load_half(half));
+        const uint8_t *row = (const uint8_t *)g->scale + 2 * r * qk_blocks_of(g->k, BLOCK) + 2 * b;
+        s = left >= 8 ? _mm256_cvtph_ps(load_half(row)) : some_halves(row, left);
     }
     if (g->x_step) {
-        float some[8] = {0};
-        memcpy(some, g->x_scale + b, left * sizeof *some);
-        xs = _mm256_loadu_ps(some);
+        xs = left >= 8 ? _mm256_loadu_ps(g->x_scale + b) : some_floats(g->x_scale + b, left);
     }
     lane += b % QK_LANES;
     add_half(lane, _mm256_castsi256_si128(sums), _mm256_castps256_ps128(s),
@@ -134,11 +216,16 @@ static void add_row(const qk_gemv4_s8 *g, const work *w, double *lane, size_t r,
                     size_t n)
 {
     const uint8_t *codes = g->codes + r * (g->k / 2) + at / 2;
-    const __m256i table = _mm256_broadcastsi128_si256(load_half(g->table));
+    const __m256i table = table_of(g, w), lowest = _mm256_set1_epi32(w->lowest);
     __m256i sum[4];
     for (size_t i = 0; i < n; i += TOGETHER) {
         four_steps(sum, codes, n, i, table, w);
-        add_blocks(g, r, lane, block_sums(sum), (at + i) / BLOCK, (n - i + BLOCK - 1) / BLOCK);
+        __m256i sums = block_sums(sum);
+        if (w->narrow) {
+            const __m256i of_x = load_bytes(w->sum + i / BLOCK);
+            sums = _mm256_add_epi32(sums, _mm256_mullo_epi32(lowest, of_x));
+        }
+        add_blocks(g, r, lane, sums, (at + i) / BLOCK, (n - i + BLOCK - 1) / BLOCK);
     }
 }
 
@@ -147,7 +234,7 @@ static void sum_row(const qk_gemv4_s8 *g, const work *w, double *lane, size_t r,
                     size_t n)
 {
     const uint8_t *codes = g->codes + r * (g->k / 2) + at / 2;
-    const __m256i table = _mm256_broadcastsi128_si256(load_half(g->table));
+    const __m256i table = table_of(g, w);
     __m256i sum[4], all = _mm256_setzero_si256();
     int32_t part[8];
     for (size_t i = 0; i < n; i += TOGETHER) {
@@ -159,6 +246,9 @@ static void sum_row(const qk_gemv4_s8 *g, const work *w, double *lane, size_t r,
     for (int i = 0; i < 8; i++) {
         lane[0] += (double)part[i];
     }
+    for (size_t b = 0; w->narrow && b < qk_blocks_of(n, BLOCK); b++) {
+        lane[0] += (double)(w->lowest * w->sum[b]);
+    }
 }
 
 static void rows_from(const qk_gemv4_s8 *g, work *w, size_t r0, size_t rows, bool one)
@@ -167,7 +257,7 @@ static void rows_from(const qk_gemv4_s8 *g, work *w, size_t r0, size_t rows, boo
     for (size_t at = 0; at < g->k; at += CHUNK) {
         const size_t n = g->k - at < CHUNK ? g->k - at : CHUNK;
         if (g->k > CHUNK || r0 == 0) {
-            part_x(w, g->x + at, n);
+            (w->narrow ? part_bytes : part_x)(w, g->x + at, n);
         }
         for (size_t r = 0; r < rows; r++) {
             (one ? sum_row : add_row)(g, w, w->lane[r], r0 + r, at, n);
@@ -190,6 +280,7 @@ void qk_gemv4_s8_avx2(const qk_gemv4_s8 *g)
         qk_gemv4_s8_scalar(g);
         return;
     }
+    look_at_table(g, &w);
     for (size_t r = 0; r < g->n; r += ROWS) {
         rows_from(g, &w, r, g->n - r < ROWS ? g->n - r : ROWS, one);
     }

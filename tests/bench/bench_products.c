@@ -35,10 +35,12 @@ static void run_gemv4_f32(const void *p)
                             w->n / 4096, 4096, data.x, data.y};
     ((qk_gemv4_f32_fn *)w->op)(&g);
 }
+/* Blocks are those of a linear code, rows have a table of any bytes. */
 static void run_gemv4_s8(const void *p)
 {
+    static const int8_t linear[16] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
     const work *w = p;
-    const qk_gemv4_s8 g = {data.codes8, (const int8_t *)data.codes8,
+    const qk_gemv4_s8 g = {data.codes8, w->parameter ? linear : (const int8_t *)data.codes8,
                            w->parameter ? data.codes4 : NULL, 1.0f, w->parameter ? 32 : 4096,
                            w->n / 4096, 4096, (const int8_t *)data.codes8, data.x, 0, data.y};
     ((qk_gemv4_s8_fn *)w->op)(&g);
