@@ -294,14 +294,17 @@ static void experts_that_nobody_reaches_are_named(void)
     rewrite(r);
     const quant_scheme scheme = scheme_of("w8a8,act=static");
     const quant_adequacy_options o = {.schemes = &scheme, .scheme_count = 1, .error = 1e9,
-                                   .saturation = 1};
+                                   .saturation = 1, .logits = true};
     char text[QUANT_ADEQUACY_VERDICT], name[96];
     quant_adequacy *c = run_curve(r, &o);
     size_t idle = (size_t)(r->tiny->layers * (r->tiny->experts - r->tiny->used) * 2);
     CU_ASSERT_EQUAL(c->point[0][0].unreached, idle);
     CU_ASSERT_EQUAL(c->measured, c->input_count - idle);
     CU_ASSERT_EQUAL(c->enough[0], c->count_n);
+    /* The KL is within any limit, but not by static scales alone. */
+    CU_ASSERT(c->logits[0][0].served && c->logits_enough[0] == c->count_n);
     quant_adequacy_verdict(c, 0, text);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "KL not enough by "));
     snprintf(name, sizeof name, "layer 0 expert_input of expert %d never reached", r->tiny->used);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, name));
     quant_adequacy_free(r->ctx, c);

@@ -119,7 +119,7 @@ static void spread_is_that_of_the_points(void)
         }
         CU_ASSERT(below[0] >= DRAWS / 2 && below[1] >= DRAWS / 2);
         CU_ASSERT_EQUAL(s.enough, enough);
-        if (i == (c->enough[0] < c->count_n ? c->enough[0] : c->count_n - 1)) {
+        if (i == (c->enough[0] < c->count_n - 1 ? c->enough[0] : c->count_n - 2)) {
             snprintf(want, sizeof want, "no input short in %zu of %d orders", enough, DRAWS);
         }
     }
@@ -204,7 +204,7 @@ static void logits_are_runs_of_the_model(void)
             CU_ASSERT(near(l->ratio, mean_kl(rows) / limit));
             CU_ASSERT(l->low <= l->ratio && l->ratio <= l->high);
             CU_ASSERT_EQUAL(l->served, l->high <= 1.05 * 1.05);
-            good = good && l->served;
+            good = good && l->served && c->point[0][i].unreached == 0;
             CU_ASSERT_EQUAL(good, i >= c->logits_enough[0]);
         }
         quant_adequacy_verdict(c, 0, text);

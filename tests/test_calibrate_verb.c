@@ -43,6 +43,8 @@ static void the_command_reports(void)
          "\"w4a8,act=static\",random inputs,3,final,0,0,60,"},
         {"--enough --draws 3", "over 3 orders of the prompts, the one above and 2 drawn"},
         {"--enough --draws 3 --seed 3", "in 0 of 3 orders of the prompts"},
+        {"--enough --sequences 2..2 --draws 3", "One prompt has one order"},
+        {"--enough --seed 7 --format json", " \"seed\": 7,"},
         {"--enough --logits", "logits of the held-out prompts, KL(unquantized || quantized); at"},
         {"--enough --logits --draws 2 --format json", "\"kl_over_limit\": "},
         {"--enough --draws 2 --format json",
@@ -58,6 +60,38 @@ static void the_command_reports(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(one.out, list[i].word));
         run_free(&one);
     }
+    rig_close(r);
+}
+
+/* At least two, hence more than six inputs. */
+static stats_rig *two_layers(const char *word, size_t n, size_t s)
+{
+    for (uint64_t k = 0;; k++) {
+        stats_rig *r = rig_open(word, k, false, n, s);
+        if (r->tiny->layers >= 2) {
+            return r;
+        }
+        rig_close(r);
+    }
+}
+
+/* A single run of held-out positions: nothing to draw from, nothing is enough, no "nan". */
+static void one_run_gives_no_interval(void)
+{
+    static const char *const words[] = {
+        "never enough: the held-out positions are a single run", "not enough: 2 sequences leave ",
+        "(no interval) of the limit's, ", "KL not enough by 2", "in 0 of 3 orders of the prompts",
+        "1 sequence leaves no input short", "; and others. Logits with 2: "};
+    stats_rig *r = two_layers("verb run", 3, 8);
+    write_tokens(r);
+    run_result one = calibrate(r, "--enough --draws 3 --logits | tr '\\n' ' ' | tr -s ' '");
+    CU_ASSERT_EQUAL(one.status, 0);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(one.out, words[i]));
+    }
+    CU_ASSERT_PTR_NULL(strstr(one.out, "nan"));
+    CU_ASSERT_PTR_NULL(strstr(one.out, "...."));
+    run_free(&one);
     rig_close(r);
 }
 
@@ -82,6 +116,8 @@ static void the_command_refuses(void)
         {"--logits", "--logits: expected it with --enough", 2},
         {"--enough --draws 17", "draws: expected 1..16, found 17", 2},
         {"--enough --draws 0", "draws: expected 1..16, found 0", 2},
+        {"--enough --draws 2 --format csv", "expected table or json with --draws", 2},
+        {"--enough --logits --format csv", "expected table or json with --logits", 2},
         {"--enough --stats x", "--stats: expected it without --enough", 2},
         {"--scheme w8a8,act=static", "expected calibrated ranges (--stats), found none", 2},
         {"--scheme w8a8,smooth=search", "of the channels (--stats), found none", 2},
@@ -113,7 +149,7 @@ static void statistics_serve_the_commands(void)
          "weights w8a8,act=static,smooth=search ranges ", 0},
         {"calibrate %s -o '%s/b' --stats '%s/a' --scheme w8a8,act=static", "of something else", 5},
         {"calibrate %s --enough --logits --draws 2 --sequences 0 --held-out 1 # %s",
-         "no input short in", 0},
+         "One prompt has one order", 0},
         {"forward %s -o '%s/o' --stats '%s/b' --scheme w8a8,act=static,smooth=search",
          "alpha of q k v, layer by layer: ", 0},
         {"forward %s -o '%s/o' --force --stats '%s/a' --scheme w4a8,smooth=search",
@@ -177,8 +213,34 @@ static void signals_leave_what_the_same_command_finishes(void)
     }
 }
 
+/* Layer 0 multiplies zeros by q, k and v: told apart, the error is that of the other layers. */
+static void an_input_of_zeros_has_no_alpha(void)
+{
+    stats_rig *r = two_layers("verb zeros", 3, 20);
+    for (size_t t = 0; t < r->tiny->count; t++) {
+        if (strcmp(r->tiny->t[t].name, "model.layers.0.input_layernorm.weight") == 0) {
+            memset(r->tiny->t[t].w, 0, r->tiny->t[t].count * sizeof(float));
+        }
+    }
+    tiny_weights(r->ctx, r->tiny, SIZE_MAX);
+    write_tokens(r);
+    const char *folder = r->tiny->folder, *to = scratch_folder("zeros");
+    run_result one = run_shell(
+        "t='%s/tokens.npz'; \"$QUANT\" calibrate '%s' --tokens $t -o '%s/s' >'%s/log' && "
+        "\"$QUANT\" forward '%s' --tokens $t -o '%s/o' --scheme w8a8,smooth=search --stats '%s/s'",
+        folder, folder, to, to, folder, to, to);
+    CU_ASSERT_EQUAL(one.status, 0);
+    const char *found = strstr(one.out, "alpha of q k v, layer by layer: - 0.");
+    CU_ASSERT_PTR_NOT_NULL(found);
+    CU_ASSERT(found && !strstr(found, "error -") && !strstr(found, "error\n  -"));
+    run_free(&one);
+    rig_close(r);
+}
+
 TEST_SUITE(calibrate_verb, {"the command reports", the_command_reports},
+           {"one run gives no interval", one_run_gives_no_interval},
            {"the command refuses", the_command_refuses},
            {"statistics serve the commands", statistics_serve_the_commands},
+           {"an input of zeros has no alpha", an_input_of_zeros_has_no_alpha},
            {"signals leave what the same command finishes",
             signals_leave_what_the_same_command_finishes})

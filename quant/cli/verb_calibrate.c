@@ -59,6 +59,10 @@ static quant_status run_enough(job *j)
         return quant_fail(j->ctx, QUANT_EINVAL, "draws: expected 1..%d, found 0",
                           QUANT_ADEQUACY_DRAWS);
     }
+    if (args->number[OPT_FORMAT] == CLI_CSV && (o.logits || o.draws > 1)) {
+        return quant_fail(j->ctx, QUANT_EINVAL, "--format: expected table or json with %s, CSV "
+                          "lists inputs alone", o.logits ? "--logits" : "--draws");
+    }
     QUANT_TRY(cli_parse_range(j->ctx, "sequences", args->text[OPT_SEQUENCES], &o.first_sequence,
                               &o.sequences));
     QUANT_TRY(cli_parse_range(j->ctx, "held-out", args->text[OPT_HELD_OUT], &o.first_held_out,

@@ -33,7 +33,9 @@
  * each point, over the held-out prompts: mean KL divergence of the logits from those of the
  * unquantized model, over the KL that the limit's scales give, with the same bootstrap. KL is
  * quadratic in small errors: k is enough for the logits when the upper end of that ratio's interval
- * is at most (1 + options.error)^2 for it and all larger k. */
+ * is at most (1 + options.error)^2, and every expert is reached, for it and all larger k. (One that
+ * is not has no static scale: the model goes by the ranges of its tokens, which flatters the KL of
+ * such a point.) */
 #ifndef QUANT_LAB_CALIBRATE_CURVE_H
 #define QUANT_LAB_CALIBRATE_CURVE_H
 
@@ -112,7 +114,7 @@ typedef struct quant_adequacy_logits {
     double kl, ratio, low, high;
     double perplexity, perplexity_low, perplexity_high;
     double same_top;             /* share of positions with the same first choice */
-    bool served;
+    bool served;                 /* by the interval alone */
 } quant_adequacy_logits;
 
 /* Over the orders of the prompts at one count. Medians: over inputs, then over orders (the lower of
@@ -175,7 +177,8 @@ const quant_adequacy_point *quant_adequacy_draw(const quant_adequacy *c, size_t 
 quant_adequacy_spread quant_adequacy_spread_of(const quant_adequacy *c, size_t scheme,
                                                size_t count);
 /* "w8a8,act=static: enough from 16 of 64 sequences on: ..." or which inputs need more; then what
- * the logits say, and in how many orders of the prompts it holds. */
+ * the logits say, and in how many orders of the prompts it holds, or when it takes all prompts (the
+ * same ones in every order), the largest count below them. */
 #define QUANT_ADEQUACY_VERDICT 2048
 void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,
                             char text[QUANT_ADEQUACY_VERDICT]);

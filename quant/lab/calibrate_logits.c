@@ -151,7 +151,9 @@ static quant_status judge_all(const run *r, const uint16_t *times, double *room)
                         i < points ? &c->logits[r->scheme][i] : &c->logits_limit[r->scheme]));
     }
     for (size_t i = 0; i < c->count_n; i++) {
-        good[i] = c->logits[r->scheme][lab_point(r->w, QUANT_SOURCE_PROMPTS, i)].served;
+        size_t point = lab_point(r->w, QUANT_SOURCE_PROMPTS, i);
+        good[i] = c->logits[r->scheme][point].served &&
+                  c->point[r->scheme][point].unreached == 0;
     }
     c->logits_enough[r->scheme] = lab_curve_from(c, good);
     return QUANT_OK;

@@ -124,9 +124,10 @@ static int tell_layers(const quant_adequacy *c, size_t scheme, char *text)
                         "more than %g", c->text[scheme], c->count[c->enough[scheme]], all,
                         c->measured, percent, c->options.saturation);
     }
-    int n = snprintf(text, ROOM, "%s: not enough: %" PRIu64 " sequences leave %zu "
+    int n = snprintf(text, ROOM, "%s: not enough: %" PRIu64 " sequence%s %zu "
                      "of %zu inputs short (%g %%, %g) and %zu unreached: ", c->text[scheme], all,
-                     p->unserved, c->measured, percent, c->options.saturation, p->unreached);
+                     all == 1 ? " leaves" : "s leave", p->unserved, c->measured, percent,
+                     c->options.saturation, p->unreached);
     return tell_short(c, scheme, text, n);
 }
 
@@ -159,13 +160,19 @@ static int tell_logits(const quant_adequacy *c, size_t scheme, size_t i, char *t
                         c->count[from <= last ? from : last], from <= last ? " on" : "", most);
 }
 
-/* In how many orders of the prompts count number i leaves nothing to be desired. */
+/* In how many orders of the prompts count number i leaves nothing to be desired. All prompts are
+ * the same ones in every order: the count below is asked instead. */
 static void tell_orders(const quant_adequacy *c, size_t scheme, size_t i, char *text, int n)
 {
-    bool one = c->count[i] == 1;
+    size_t last = c->count_n - 1, at = i < last || last == 0 ? i : last - 1;
+    bool one = c->count[at] == 1;
+    if (last == 0) {
+        snprintf(text + n, (size_t)(ROOM - n), ". One prompt has one order");
+        return;
+    }
     snprintf(text + n, (size_t)(ROOM - n), ". %" PRIu64 " sequence%s no input short in %zu of %"
-             PRIu64 " orders of the prompts", c->count[i], one ? " leaves" : "s leave",
-             quant_adequacy_spread_of(c, scheme, i).enough, c->options.draws);
+             PRIu64 " orders of the prompts", c->count[at], one ? " leaves" : "s leave",
+             quant_adequacy_spread_of(c, scheme, at).enough, c->options.draws);
 }
 
 void quant_adequacy_verdict(const quant_adequacy *c, size_t scheme,

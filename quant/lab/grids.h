@@ -53,7 +53,8 @@ typedef struct quant_smooth_choice {
     uint64_t layer;
     quant_stage input;   /* ATTENTION_INPUT: of q, k, v; FFN_INPUT: of gate and up (experts') */
     double alpha;
-    /* Predicted relative error of the outputs under alpha, and without smoothing. */
+    /* Predicted relative error of the outputs under alpha, and without smoothing. NaN: those
+     * outputs are all 0, no alpha matters, and the first stands there. */
     double error, unsmoothed;
     bool moments;        /* by second moments; else by their diagonal */
 } quant_smooth_choice;

@@ -209,6 +209,7 @@ quant_status quant_adequacy_report_json(quant_context *ctx, const quant_adequacy
     quant_json_put(&w, "sequences", quant_value_count(o->sequences));
     quant_json_put(&w, "first_held_out", quant_value_count(o->first_held_out));
     quant_json_put(&w, "held_out", quant_value_count(o->held_out));
+    quant_json_put(&w, "seed", quant_value_count(o->seed));
     quant_json_put(&w, "limit_of_error", quant_value_real(o->error));
     quant_json_put(&w, "limit_of_saturation", quant_value_real(o->saturation));
     quant_json_put(&w, "orders_of_prompts", quant_value_count(o->draws));

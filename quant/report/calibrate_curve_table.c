@@ -168,12 +168,15 @@ static void print_five(const quant_adequacy *c, size_t k, FILE *to)
     while (five + 1 < c->count_n && c->count[five + 1] <= 5) {
         five++;
     }
-    int n = snprintf(text, sizeof text, "%s, %" PRIu64 " sequences: error / limit", c->text[k],
-                     c->count[five]);
+    int n = snprintf(text, sizeof text, "%s, %" PRIu64 " sequence%s: error / limit", c->text[k],
+                     c->count[five], c->count[five] == 1 ? "" : "s");
     for (int s = 0; s < QUANT_SOURCE_COUNT; s++) {
         const quant_adequacy_point *p = &c->point[k][(size_t)s * c->count_n + five];
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s %.3f (%.3f .. %.3f) by %s",
-                      s ? "," : "", p->ratio, p->low, p->high,
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s %.3f", s ? "," : "", p->ratio);
+        if (!isnan(p->low)) {
+            n += snprintf(text + n, sizeof text - (size_t)n, " (%.3f .. %.3f)", p->low, p->high);
+        }
+        n += snprintf(text + n, sizeof text - (size_t)n, " by %s",
                       quant_source_name((quant_source)s));
     }
     quant_text_wrap(text, QUANT_TABLE_WIDTH, to);
@@ -231,7 +234,12 @@ quant_status quant_adequacy_report_table(quant_context *ctx, const quant_adequac
         quant_adequacy_verdict(c, k, verdict);
         quant_text_wrap(verdict, QUANT_TABLE_WIDTH, to);
     }
-    fprintf(to, "intervals: 95 %%, paired bootstrap over %zu held-out %s\n", c->units,
-            c->by_sequence ? "sequences" : "runs of neighbouring positions");
+    if (c->units > 1) {
+        fprintf(to, "intervals: 95 %%, paired bootstrap over %zu held-out %s\n", c->units,
+                c->by_sequence ? "sequences" : "runs of neighbouring positions");
+    } else {
+        fputs("no intervals, hence never enough: the held-out positions are a single run, and a "
+              "bootstrap needs two\n", to);
+    }
     return ferror(to) ? quant_fail(ctx, QUANT_EIO, "table: writing failed") : QUANT_OK;
 }

@@ -35,14 +35,20 @@ static bool begins(const quant_grids *grids, size_t i, const quant_smooth_choice
 static void add(story *s, const quant_smooth_choice *c)
 {
     if (s->used + 32 < sizeof s->alphas) {
-        s->used += (size_t)snprintf(s->alphas + s->used, sizeof s->alphas - s->used, " %g",
-                                    c->alpha);
+        char alpha[QUANT_TEXT_NUMBER] = "-"; /* outputs of 0 */
+        if (!isnan(c->error)) {
+            snprintf(alpha, sizeof alpha, "%g", c->alpha);
+        }
+        s->used += (size_t)snprintf(s->alphas + s->used, sizeof s->alphas - s->used, " %s",
+                                    alpha);
     } else if (s->alphas[s->used - 1] != '.') {
         s->used += (size_t)snprintf(s->alphas + s->used, sizeof s->alphas - s->used, " ...");
     }
-    s->layers++;
-    s->error2 += c->error * c->error;
-    s->unsmoothed2 += c->unsmoothed * c->unsmoothed;
+    if (!isnan(c->error)) {
+        s->layers++;
+        s->error2 += c->error * c->error;
+        s->unsmoothed2 += c->unsmoothed * c->unsmoothed;
+    }
 }
 
 static void tell(const quant_grids *grids, const quant_smooth_choice *first, FILE *to)
