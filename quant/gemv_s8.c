@@ -142,6 +142,9 @@ bool quant_gemv_s8_is_exact(const quant_scheme *scheme, const quant_shape *shape
         g.k = (size_t)shape->dim[1];
         g.input.block = input_block(block, g.k);
         against = not_integer(&g);
+        if (!against && g.k > QUANT_GEMM_MAX_K) {
+            against = "inner dimension: expected at most QUANT_GEMM_MAX_K, found more";
+        }
     }
     if (why) {
         *why = against;

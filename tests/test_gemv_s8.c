@@ -299,6 +299,28 @@ static void what_is_not_integer_is_named(void)
     CU_ASSERT_FALSE(quant_gemv_s8_is_exact(NULL, &shape, 0, NULL));
 }
 
+/* A product that is refused is not exact either. */
+static void exact_is_what_is_multiplied(void)
+{
+    static const int8_t codes[QUANT_GEMM_MAX_K + 1];
+    const float scale = 1.0f;
+    const quant_gemv_input x = {codes, &scale, 0};
+    const quant_scheme s = packed_matrix_scheme("int2:tensor");
+    for (size_t k = QUANT_GEMM_MAX_K; k <= QUANT_GEMM_MAX_K + 1; k++) {
+        const quant_shape shape = {2, {1, k}};
+        const char *why = "";
+        quant_layout layout;
+        float y;
+        CHECK_OK(NULL, quant_encode_layout(NULL, &s, &shape, &layout));
+        uint8_t *packed = calloc(1, layout.bytes);
+        quant_status status = quant_gemv_s8(NULL, &s, &shape, packed, layout.bytes, &x, &y);
+        CU_ASSERT_EQUAL(status, k > QUANT_GEMM_MAX_K ? QUANT_ERANGE : QUANT_OK);
+        CU_ASSERT_EQUAL(quant_gemv_s8_is_exact(&s, &shape, 0, &why), status == QUANT_OK);
+        CU_ASSERT(status == QUANT_OK ? why == NULL : why && strstr(why, "inner dimension"));
+        free(packed);
+    }
+}
+
 TEST_SUITE(gemv_s8,
            {"integers follow the documented sums", integers_follow_the_documented_sums},
            {"4-bit kernels follow the documented sums",
@@ -306,4 +328,5 @@ TEST_SUITE(gemv_s8,
            {"a row with one piece is the product of matrices",
             a_row_with_one_piece_is_the_product_of_matrices},
            {"every row of the grammar is multiplied", every_row_of_the_grammar_is_multiplied},
-           {"what is not integer is named", what_is_not_integer_is_named})
+           {"what is not integer is named", what_is_not_integer_is_named},
+           {"exact is what is multiplied", exact_is_what_is_multiplied})
