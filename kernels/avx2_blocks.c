@@ -3,6 +3,7 @@
  * in scalar. Where blocks are no longer than a few registers, the calls are what is saved. */
 #include "kernels/avx2_linear.h"
 #include "kernels/blocks.h"
+#include "kernels/int4.h"
 
 #if defined(QK_HAS_AVX2)
 #include <string.h>
@@ -88,6 +89,14 @@ void qk_decode_blocks_avx2(const uint8_t *codes, size_t n, qk_blocks b, float *y
         qk_decode_linear_scalar(codes + i, end - i, p, y + i);
         i = end;
     }
+}
+
+size_t qk_encode_int4_avx2(const float *x, size_t n, qk_int4 g, uint16_t *scale, uint8_t *stream,
+                             size_t *outside)
+{
+    static const int4_parts parts = {qk_absmax_blocks_avx2, qk_f32_to_f16_avx2, qk_f16_to_f32_avx2,
+                                     qk_encode_blocks_avx2, qk_pack_codes_avx2};
+    return int4_by_parts(x, n, g, scale, stream, outside, &parts);
 }
 
 #endif

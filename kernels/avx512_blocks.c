@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* avx512_blocks.c - many linear regions. Blocks of whole registers have their largest magnitudes
- * found sixteen blocks at a time: the sixteen registers of maxima are folded as they are
- * transposed, which is three instructions a block where one by one it is eight in a row. */
+/* avx512_blocks.c - many linear regions. */
+#include "kernels/avx512_blocks.h"
 #include "kernels/avx512_linear.h"
 #include "kernels/blocks.h"
+#include "kernels/int4.h"
 
 #if defined(QK_HAS_AVX512)
 #include <string.h>
 
-enum { SIXTEEN = 16, SHORT = 512, /* longer blocks gain nothing from company */ USUAL = 32 };
+enum { SHORT = 512, /* longer blocks gain nothing from company */ USUAL = 32 };
 
 static inline __m512i magnitudes(const float *x, __mmask16 chosen)
 {
@@ -30,62 +30,6 @@ static inline __m512i lanes_of(const float *x, size_t n)
         a = _mm512_max_epu32(a, magnitudes(x + i, first_of_16(n - i)));
     }
     return _mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d));
-}
-
-/* What joins two registers of elements, and how sixteen blocks become one register: inlined, each
- * with its own instruction in the place of `join`. */
-typedef __m512i join_fn(__m512i a, __m512i b);
-
-static inline __m512i larger(__m512i a, __m512i b)
-{
-    return _mm512_max_epu32(a, b);
-}
-static inline __m512i higher(__m512i a, __m512i b)
-{
-    return _mm512_castps_si512(_mm512_max_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
-}
-static inline __m512i lower(__m512i a, __m512i b)
-{
-    return _mm512_castps_si512(_mm512_min_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
-}
-
-/* One block of whole registers as sixteen lanes; bits outside of `mask` are dropped first. */
-QK_INLINE __m512i one_block(const float *x, size_t block, __m512i mask, join_fn *join)
-{
-    __m512i v = _mm512_and_epi32(_mm512_loadu_si512(x), mask);
-    for (size_t i = 16; i < block; i += 16) {
-        v = join(v, _mm512_and_epi32(_mm512_loadu_si512(x + i), mask));
-    }
-    return v;
-}
-
-/* Each step takes two registers into one, so that lanes of two blocks, then of four, then of
- * sixteen lie side by side: words meet, then pairs, then quarters of the register. */
-QK_INLINE __m512i two_blocks(const float *x, size_t block, __m512i mask, join_fn *join)
-{
-    __m512i a = one_block(x, block, mask, join), b = one_block(x + block, block, mask, join);
-    return join(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-}
-
-QK_INLINE __m512i four_blocks(const float *x, size_t block, __m512i mask, join_fn *join)
-{
-    __m512i a = two_blocks(x, block, mask, join), b = two_blocks(x + 2 * block, block, mask, join);
-    return join(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-}
-
-QK_INLINE __m512i join_quarters(__m512i a, __m512i b, join_fn *join)
-{
-    return join(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
-}
-
-/* Lane k is block k of sixteen. */
-QK_INLINE __m512i sixteen_blocks(const float *x, size_t block, __m512i mask, join_fn *join)
-{
-    __m512i a = four_blocks(x, block, mask, join);
-    __m512i b = four_blocks(x + 4 * block, block, mask, join);
-    __m512i c = four_blocks(x + 8 * block, block, mask, join);
-    __m512i d = four_blocks(x + 12 * block, block, mask, join);
-    return join_quarters(join_quarters(a, b, join), join_quarters(c, d, join), join);
 }
 
 /* How many elements go sixteen blocks at a time. */
@@ -193,6 +137,17 @@ void qk_decode_blocks_avx512(const uint8_t *codes, size_t n, qk_blocks b, float 
 void qk_stream_blocks_avx512(const uint8_t *codes, size_t n, qk_blocks b, float *y)
 {
     decode(codes, n, b, y, true);
+}
+
+qk_pack_fn qk_pack_codes_avx2; /* this level has none of its own */
+
+size_t qk_encode_int4_avx512(const float *x, size_t n, qk_int4 g, uint16_t *scale, uint8_t *stream,
+                               size_t *outside)
+{
+    static const int4_parts parts = {qk_absmax_blocks_avx512, qk_f32_to_f16_avx512,
+                                     qk_f16_to_f32_avx512, qk_encode_blocks_avx512,
+                                     qk_pack_codes_avx2};
+    return int4_by_parts(x, n, g, scale, stream, outside, &parts);
 }
 
 #endif

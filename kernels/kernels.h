@@ -90,6 +90,23 @@ typedef void qk_minmax_blocks_fn(const float *x, size_t n, size_t block, float *
 /* qk_encode_linear of each block; returns the sum of what was clamped. */
 typedef size_t qk_encode_blocks_fn(const float *x, size_t n, qk_blocks b, uint8_t *codes);
 
+/* Blocks of 32 on 4-bit grids around zero, whose scales are kept as f16: what a block's scale is
+ * made of. */
+typedef struct qk_int4 {
+    float steps;          /* scale = f16(max |x| / steps), rounded to nearest even */
+    float least, most;    /* bounds of max |x| within which such a scale is a normal f16 */
+    int32_t lowest, highest;
+} qk_int4;
+enum { QK_INT4_BLOCK = 32, QK_INT4_BATCH = 16 * QK_INT4_BLOCK };
+
+/* From floats to what is kept of them, in one pass: scale[k] of block k, and its codes (those of
+ * qk_encode_linear, packed) as 16 bytes of stream. Goes by batches of QK_INT4_BATCH elements and
+ * stops before the first one that is not whole or has a block whose max |x| is not within
+ * [least, most], as with NaN; nothing of it or behind it is written. Returns how many elements were
+ * done; *outside: how many of them were clamped. A level may ask memory for floats behind x. */
+typedef size_t qk_encode_int4_fn(const float *x, size_t n, qk_int4 g, uint16_t *scale,
+                                 uint8_t *stream, size_t *outside);
+
 /* qk_decode_linear of each block. */
 typedef void qk_decode_blocks_fn(const uint8_t *codes, size_t n, qk_blocks b, float *y);
 

@@ -2,6 +2,7 @@
 /* neon_linear.c - codes on an even grid and values back from them, as one region or as many. The
  * sum of squared errors is in neon_lanes.c. */
 #include "kernels/blocks.h"
+#include "kernels/int4.h"
 #include "kernels/neon_linear.h"
 
 #if defined(QK_HAS_NEON)
@@ -89,6 +90,14 @@ void qk_decode_blocks_neon(const uint8_t *codes, size_t n, qk_blocks b, float *y
         qk_decode_linear_scalar(codes + i, end - i, p, y + i);
         i = end;
     }
+}
+
+size_t qk_encode_int4_neon(const float *x, size_t n, qk_int4 g, uint16_t *scale, uint8_t *stream,
+                           size_t *outside)
+{
+    static const int4_parts parts = {qk_absmax_blocks_neon, qk_f32_to_f16_neon, qk_f16_to_f32_neon,
+                                     qk_encode_blocks_neon, qk_pack_codes_neon};
+    return int4_by_parts(x, n, g, scale, stream, outside, &parts);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/blocks.h"
+#include "kernels/int4.h"
 
 void qk_absmax_blocks_scalar(const float *x, size_t n, size_t block, float *most)
 {
@@ -45,4 +46,13 @@ void qk_decode_blocks_scalar(const uint8_t *codes, size_t n, qk_blocks b, float 
         qk_decode_linear_scalar(codes + i, m, qk_block_at(b, k), y + i);
         i += m;
     }
+}
+
+size_t qk_encode_int4_scalar(const float *x, size_t n, qk_int4 g, uint16_t *scale, uint8_t *stream,
+                               size_t *outside)
+{
+    static const int4_parts parts = {qk_absmax_blocks_scalar, qk_f32_to_f16_scalar,
+                                     qk_f16_to_f32_scalar, qk_encode_blocks_scalar,
+                                     qk_pack_codes_scalar};
+    return int4_by_parts(x, n, g, scale, stream, outside, &parts);
 }

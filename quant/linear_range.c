@@ -254,6 +254,14 @@ static plain plain_of(const quant_scheme *s)
     return p;
 }
 
+void quant_linear_plain(const quant_scheme *s, float *steps, float *least, float *most)
+{
+    const plain p = plain_of(s);
+    *steps = (float)p.steps;
+    *least = (float)p.least; /* few bits, all three */
+    *most = (float)p.most;
+}
+
 /* Scales before they are rounded, and zero points, of plain regions; the others are listed. */
 static size_t plain_fits(const quant_scheme *s, const float *lowest, const float *highest,
                          size_t n, float *scale, int8_t *zero, uint8_t *odd)

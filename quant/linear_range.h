@@ -37,6 +37,10 @@ quant_linear_many quant_linear_from_intervals(const quant_scheme *s, const float
                                               const float *highest, size_t n, float *scale,
                                               int8_t *zero);
 
+/* Symmetric schemes: a region whose largest magnitude is within [least, most] has the scale
+ * (largest / steps) rounded to the scheme's type, a normal number with finite products. */
+void quant_linear_plain(const quant_scheme *s, float *steps, float *least, float *most);
+
 /* Largest |w - decoded| in steps (stored scales) for any w inside the interval that the scale was
  * made for, the scale being a normal number of its type.
  *

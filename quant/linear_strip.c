@@ -97,6 +97,32 @@ static void code_batch(const quant_job *job, sequence s, const float *scale, uin
     }
 }
 
+/* Whole batches of the kernel that knows such regions from floats to codes, as many as it takes;
+ * returns how many elements. s.p counts from the tensor's first element. */
+static uint64_t code_at_once(const quant_job *job, sequence s, uint8_t *stream,
+                             quant_worker *worker)
+{
+    const quant_scheme *scheme = &job->scheme;
+    uint8_t codes[QUANT_PIECE];
+    qk_int4 g;
+    if (scheme->bits != 4 || scheme->asymmetric || scheme->store != QUANT_STORE_F16 ||
+        s.block != QK_INT4_BLOCK) {
+        return 0;
+    }
+    quant_linear_plain(scheme, &g.steps, &g.least, &g.most);
+    quant_linear_codes(scheme, &g.lowest, &g.highest);
+    uint16_t *scale = (uint16_t *)(void *)(job->packed + job->layout.scale.offset) + s.r;
+    size_t outside;
+    const size_t done = qk()->encode_int4(job->w + s.p, s.n, g, scale, stream, &outside);
+    worker->saturated += outside;
+    for (size_t i = 0; worker->count && i < done; i += QUANT_PIECE) {
+        const size_t n = min_u64(QUANT_PIECE, done - i);
+        qk()->unpack_signed(stream + i / 2, n, 4, codes);
+        quant_worker_note(worker, codes, n, 0);
+    }
+    return done;
+}
+
 static bool code_sequence(const quant_job *job, uint64_t m, sequence s, quant_worker *worker)
 {
     const uint64_t bits = (uint64_t)job->scheme.bits, base = m * job->regions.matrix;
@@ -104,6 +130,12 @@ static bool code_sequence(const quant_job *job, uint64_t m, sequence s, quant_wo
     uint8_t *stream = job->packed + job->layout.codes.offset + m * quant_job_matrix_bytes(job);
     float scale[MOST_REGIONS];
     while (s.n) {
+        const uint64_t done = code_at_once(job, (sequence){base + s.p, s.n, s.block, s.r},
+                                           stream + s.p * bits / 8, worker);
+        s = (sequence){s.p + done, s.n - done, s.block, s.r + done / s.block};
+        if (!s.n) {
+            break;
+        }
         sequence part = {base + s.p, min_u64(regions * s.block, s.n), s.block, s.r};
         const size_t many = (size_t)(part.n / s.block + (part.n % s.block != 0));
         if (!fit_batch(job, part, many, scale, worker)) {

@@ -85,6 +85,30 @@ void judge_encode_blocks(qk_encode_blocks_fn *want, qk_encode_blocks_fn *got, ju
     }
 }
 
+/* Bounds that all data keep, that some break, that a magnitude lies on; both ranges of codes. */
+void judge_encode_int4(qk_encode_int4_fn *want, qk_encode_int4_fn *got, judge_case *c)
+{
+    const float *x = floats(c, 0, false);
+    float most[MOST];
+    qk_absmax_blocks_scalar(x, c->n, QK_INT4_BLOCK, most);
+    float edge = c->n ? most[c->seed % ((c->n + 31) / 32)] : 1.0f;
+    edge = edge > 0x1p-10f && edge < 0x1p17f ? edge : 1.0f;
+    const qk_int4 grids[] = {{7, 0x1p-10f, 0x1p17f, -7, 7}, {7.5f, edge, 0x1p17f, -8, 7},
+                             {8, 0x1p-10f, edge, -8, 7}};
+    for (int k = 0; k < 3; k++) {
+        const size_t scales = (c->n + 31) / 32 * sizeof(uint16_t);
+        size_t outside[2] = {0, 0};
+        open_rooms(scales + c->n / 2, c->shift * sizeof(uint16_t));
+        size_t w = want(x, c->n, grids[k], (uint16_t *)(void *)want_room.at,
+                        want_room.at + scales, &outside[0]);
+        size_t g = got(x, c->n, grids[k], (uint16_t *)(void *)got_room.at, got_room.at + scales,
+                       &outside[1]);
+        compare_rooms(c, "scales and codes");
+        compare_values(c, "elements done", &w, &g, sizeof w);
+        compare_values(c, "clamped", &outside[0], &outside[1], sizeof *outside);
+    }
+}
+
 void judge_decode_blocks(qk_decode_blocks_fn *want, qk_decode_blocks_fn *got, judge_case *c)
 {
     static uint8_t codes[MOST];

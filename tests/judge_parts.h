@@ -29,6 +29,7 @@ bool grid(const judge_case *c, const float *x, unsigned k, qk_linear *p);
 void judge_absmax_blocks(qk_absmax_blocks_fn *want, qk_absmax_blocks_fn *got, judge_case *c);
 void judge_minmax_blocks(qk_minmax_blocks_fn *want, qk_minmax_blocks_fn *got, judge_case *c);
 void judge_encode_blocks(qk_encode_blocks_fn *want, qk_encode_blocks_fn *got, judge_case *c);
+void judge_encode_int4(qk_encode_int4_fn *want, qk_encode_int4_fn *got, judge_case *c);
 void judge_decode_blocks(qk_decode_blocks_fn *want, qk_decode_blocks_fn *got, judge_case *c);
 
 /* Judge of judge_nearest.c. */

@@ -74,6 +74,13 @@ static size_t bad_encode_blocks(const float *x, size_t n, qk_blocks b, uint8_t *
     spoil(codes);
     return outside;
 }
+static size_t bad_encode_int4(const float *x, size_t n, qk_int4 g, uint16_t *scale,
+                              uint8_t *stream, size_t *outside)
+{
+    size_t done = plan.real->encode_int4(x, n, g, scale, stream, outside);
+    spoil(scale);
+    return done;
+}
 static void bad_decode_blocks(const uint8_t *codes, size_t n, qk_blocks b, float *y)
 {
     plan.real->decode_blocks(codes, n, b, y);

@@ -98,6 +98,14 @@ static void run_encode_blocks(const void *p)
     const qk_blocks b = {w->parameter, data.scales, NULL, -7, 7, NULL};
     sink = (double)((qk_encode_blocks_fn *)w->op)(data.x, w->n, b, data.bytes);
 }
+static void run_encode_int4(const void *p)
+{
+    const work *w = p;
+    const qk_int4 g = {7, 0x1p-10f, 0x1p17f, -7, 7};
+    size_t outside;
+    sink = (double)((qk_encode_int4_fn *)w->op)(data.x, w->n, g, (uint16_t *)(void *)data.y,
+                                             data.bytes, &outside);
+}
 static void run_decode_blocks(const void *p)
 {
     const work *w = p;
@@ -229,6 +237,10 @@ static void add_minmax_blocks(const char *name, any_fn *op)
 static void add_encode_blocks(const char *name, any_fn *op)
 {
     add_variant(name, op, run_encode_blocks, 32, 5);
+}
+static void add_encode_int4(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_encode_int4, 32, 4.5625);
 }
 static void add_decode_blocks(const char *name, any_fn *op)
 {
