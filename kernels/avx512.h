@@ -47,6 +47,17 @@ static inline void put_16(float *y, __m512 v, bool past)
     }
 }
 
+/* Memory is asked for what a stream reads next, line by line between the stores: asked for in
+ * bursts, or left to notice by itself that few bytes are read beside many that are written, it
+ * comes late. Near the end it is asked for what nobody reads, which no address forbids. */
+QK_INLINE void prefetch_ahead(const void *x, bool past)
+{
+    enum { AHEAD = 2048 };
+    if (past) {
+        _mm_prefetch((const char *)((uintptr_t)x + AHEAD), _MM_HINT_T0);
+    }
+}
+
 /* How many of n elements come before the first line of 64 bytes; none where lines do not matter. */
 static inline size_t before_line(const float *y, size_t n, bool past)
 {

@@ -112,6 +112,7 @@ QK_INLINE size_t decode_whole(const uint8_t *codes, size_t n, qk_blocks b, float
         const grid g = grid_of(qk_block_at(b, k));
         for (size_t i = k * b.block; i < (k + 1) * b.block; i += 16) {
             __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+            prefetch_ahead(codes + i, past);
             put_16(y + i, decoded(code, &g), past);
         }
     }

@@ -135,6 +135,7 @@ QK_INLINE void decode(const uint8_t *codes, size_t n, const __m512 *table, look_
     }
     for (; n - i >= 16; i += 16) {
         __m512i k = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+        prefetch_ahead(codes + i, past);
         put_16(y + i, look(table, k), past);
     }
     if (i < n) {

@@ -66,6 +66,7 @@ QK_INLINE void widen(const uint16_t *x, size_t n, float *y, __m512 (*convert)(__
         _mm512_mask_storeu_ps(y, m, convert(_mm256_maskz_loadu_epi16(m, x)));
     }
     for (; n - i >= 16; i += 16) {
+        prefetch_ahead(x + i, past);
         put_16(y + i, convert(_mm256_loadu_si256((const void *)(x + i))), past);
     }
     m = first_of_16(n - i);

@@ -83,6 +83,7 @@ QK_INLINE void decode_run(const uint8_t *codes, size_t n, const grid *g, float *
     }
     for (; n - i >= 16; i += 16) {
         __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(codes + i)));
+        prefetch_ahead(codes + i, past);
         put_16(y + i, decoded(code, g), past);
     }
     if (i < n) {

@@ -57,12 +57,11 @@ static inline __m512i places(void)
 QK_INLINE size_t decode(const uint8_t *codes, size_t i, size_t n, const float *table, float *y,
                         bool past)
 {
-    enum { AHEAD = 2048 };
     const __m512i order = places();
     const plane p = plane_of(table, 0), q = plane_of(table, 1);
     const plane r = plane_of(table, 2), s = plane_of(table, 3);
     for (; n - i >= 64; i += 64) {
-        _mm_prefetch((const char *)(codes + (n - i > AHEAD ? i + AHEAD : i)), _MM_HINT_T0);
+        prefetch_ahead(codes + i, true);
         const __m512i k = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(codes + i));
         const __mmask64 upper = _mm512_movepi8_mask(k);
         const __m512i a = look(&p, k, upper), b = look(&q, k, upper);

@@ -177,7 +177,9 @@ static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
     unsigned bits = (unsigned)job->scheme.bits;
     const uint8_t *stream = job->source + job->layout.codes.offset +
                             m * quant_job_matrix_bytes(job) + p / 8 * bits;
-    ask_for(job, stream, n / 8 * bits);
+    if (!job->straight || (codec && bits != 8)) {
+        ask_for(job, stream, n / 8 * bits);
+    }
     if (!codec) {
         quant_float16_value(job, stream, n, y);
         return;
@@ -237,8 +239,13 @@ void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, 
         y += take;
         n -= take;
     }
+}
+
+/* Stores past the caches are weakly ordered: a thread that made some ends with this. */
+static void end_stream(const quant_job *job)
+{
     if (job->stream) {
-        atomic_thread_fence(memory_order_seq_cst); /* stores past the caches are weakly ordered */
+        atomic_thread_fence(memory_order_seq_cst);
     }
 }
 
@@ -279,6 +286,7 @@ quant_status quant_decode_span(quant_context *ctx, const quant_scheme *scheme,
         count -= n;
         w += n;
     }
+    end_stream(&job);
     return QUANT_OK;
 }
 
@@ -296,12 +304,16 @@ quant_status quant_decode(quant_context *ctx, const quant_scheme *scheme, const 
     job.straight = job.stream && (uintptr_t)w % 64 == 0 && job.regions.matrix % 16 == 0;
     uint64_t pieces = job.regions.matrix / QUANT_PIECE + (job.regions.matrix % QUANT_PIECE != 0);
     int threads = job.regions.elements < QUANT_SMALL ? 1 : quant_context_threads(ctx);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 16) if (threads > 1)
-    for (int64_t t = 0; t < (int64_t)(pieces * job.regions.matrices); t++) {
-        uint64_t m = (uint64_t)t / pieces, p = (uint64_t)t % pieces * QUANT_PIECE;
-        uint64_t left = job.regions.matrix - p;
-        quant_job_decode(&job, m, p, left < QUANT_PIECE ? left : QUANT_PIECE,
-                         w + m * job.regions.matrix + p);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(dynamic, 16) nowait
+        for (int64_t t = 0; t < (int64_t)(pieces * job.regions.matrices); t++) {
+            uint64_t m = (uint64_t)t / pieces, p = (uint64_t)t % pieces * QUANT_PIECE;
+            uint64_t left = job.regions.matrix - p;
+            quant_job_decode(&job, m, p, left < QUANT_PIECE ? left : QUANT_PIECE,
+                             w + m * job.regions.matrix + p);
+        }
+        end_stream(&job);
     }
     return QUANT_OK;
 }
