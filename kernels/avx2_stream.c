@@ -2,7 +2,7 @@
 /* avx2_stream.c - results past the caches: pieces are made in a buffer of a few lines and copied. A
  * piece holds whole blocks. */
 #include "kernels/avx2.h"
-#include "kernels/blocks.h"
+#include "kernels/packed.h"
 
 #if defined(QK_HAS_AVX2)
 
@@ -93,6 +93,17 @@ void qk_stream_f16_avx2(const uint16_t *x, size_t n, float *y)
 void qk_stream_bf16_avx2(const uint16_t *x, size_t n, float *y)
 {
     widen(x, n, y, qk_bf16_to_f32_avx2);
+}
+
+void qk_stream_packed_avx2(const uint8_t *stream, size_t n, unsigned bits, qk_blocks b, float *y)
+{
+    qk_packed_blocks(stream, n, bits, b, y, qk_unpack_signed_avx2, qk_stream_blocks_avx2);
+}
+
+void qk_stream_looked_up_avx2(const uint8_t *stream, size_t n, unsigned bits, const float *table,
+                              float *y)
+{
+    qk_packed_table(stream, n, bits, table, y, qk_unpack_unsigned_avx2, qk_stream_codebook_avx2);
 }
 
 #endif

@@ -2,33 +2,14 @@
 /* avx512vbmi_pack.c - bit streams of any width, 64 codes at a time: they are 8b bytes of the
  * stream, b bytes in each of eight 64-bit words.
  *
- * Unpacking gives every word its b bytes by one permutation and cuts eight fields out of it by one
- * multishift. Packing joins neighbours three times, (low half) | (high half moved down to touch
- * it), and pushes the b bytes of the words together. Masked moves of bytes cost more than plain
- * ones: they serve where a plain one would leave the array. What a plain store writes behind its
- * own bytes is overwritten by the rows that follow. */
-#include "kernels/avx512.h"
+ * Unpacking is avx512vbmi_cuts.h. Packing joins neighbours three times, (low half) | (high half
+ * moved down to touch it), and pushes the b bytes of the words together. Masked moves of bytes cost
+ * more than plain ones: they serve where a plain one would leave the array. What a plain store
+ * writes behind its own bytes is overwritten by the rows that follow. */
+#include "kernels/avx512vbmi_cuts.h"
 
 #if defined(QK_HAS_AVX512VBMI)
 #include <string.h>
-
-/* The first min(left, 64) of 64 bytes. */
-static inline __mmask64 first_of_64(size_t left)
-{
-    return left >= 64 ? ~(__mmask64)0 : (((__mmask64)1 << left) - 1u);
-}
-
-static inline size_t stream_bytes(size_t codes, unsigned bits)
-{
-    return (codes * bits + 7) / 8;
-}
-
-/* Up to 64 bytes; behind the `left` ones there are none. */
-static inline __m512i load_some(const uint8_t *from, size_t left)
-{
-    return left >= 64 ? _mm512_loadu_si512(from)
-                      : _mm512_maskz_loadu_epi8(first_of_64(left), from);
-}
 
 static inline void store_some(uint8_t *to, size_t left, __m512i v)
 {
@@ -45,11 +26,6 @@ static uint64_t repeated(uint64_t word, unsigned width)
         word |= word << width;
     }
     return word;
-}
-
-static inline __m512i words(uint64_t word)
-{
-    return _mm512_set1_epi64((long long)word);
 }
 
 /* How far the high half of a word of 16 << k bits moves, and where the halves lie then. */
@@ -118,27 +94,12 @@ void qk_pack_codes_avx512vbmi(const uint8_t *codes, size_t n, unsigned bits, uin
     }
 }
 
-/* `flip` is the top bit of a code when it carries a sign, 0 otherwise: (c ^ flip) - flip. */
 static inline void unpack(const uint8_t *stream, size_t n, unsigned bits, uint8_t flip,
                           uint8_t *codes)
 {
-    /* Byte j of word k is byte k bits + j of the stream: those behind the word's own are cut off.
-     * Products of bytes that stay bytes. A table that was stored byte by byte would wait for all
-     * stores before it to be loaded whole, also for those past the caches. */
-    const uint64_t count = UINT64_C(0x0706050403020100);
-    const __m512i word = _mm512_set_epi64(0x0707070707070707, 0x0606060606060606,
-                                          0x0505050505050505, 0x0404040404040404,
-                                          0x0303030303030303, 0x0202020202020202,
-                                          0x0101010101010101, 0);
-    const __m512i begin = _mm512_mullo_epi16(word, _mm512_set1_epi16((short)bits));
-    const __m512i apart = _mm512_add_epi8(begin, words(count)), where = words(count * bits);
-    const __m512i mask = _mm512_set1_epi8((char)(uint8_t)((1u << bits) - 1u));
-    const __m512i top = _mm512_set1_epi8((char)flip);
+    const cuts c = cuts_of(bits, flip);
     for (size_t i = 0; i < n; i += 64) {
-        __m512i v = load_some(stream + i / 8 * bits, stream_bytes(n - i, bits));
-        v = _mm512_multishift_epi64_epi8(where, _mm512_permutexvar_epi8(apart, v));
-        v = _mm512_xor_si512(_mm512_and_si512(v, mask), top);
-        store_some(codes + i, n - i, _mm512_sub_epi8(v, top));
+        store_some(codes + i, n - i, cut_64(stream + i / 8 * bits, n - i, &c));
     }
 }
 

@@ -6,7 +6,7 @@
  * Contract of all operations
  *   - n counts elements, never bytes; n = 0 is legal and touches nothing.
  *   - Inputs and outputs never overlap. No alignment is assumed. Nothing outside [0, n) is read
- *     or written.
+ *     or written; memory may be asked for lines behind n, a hint that cannot fault.
  *   - The scalar version (kernels/scalar_*.c) is the specification; every other level gives the
  *     same bytes for every input, NaN and infinities included where an operation admits them.
  *   - Arithmetic is IEEE binary32/64, round to nearest even, no contraction (a fused multiply-add
@@ -154,6 +154,14 @@ typedef void qk_unpack_fn(const uint8_t *stream, size_t n, unsigned bits, uint8_
  * weakly ordered: the caller ends with a fence (C11 seq_cst) before others may look.
  * y[i] = x[i]: */
 typedef void qk_stream_fn(const float *x, size_t n, float *y);
+
+/* stream_blocks of the codes that unpack_signed gives, stream_codebook of those of unpack_unsigned
+ * with a table of 2^bits floats, without a buffer between: what was just stored is not read before
+ * all that was stored before it, also past the caches, is gone. b.block is a multiple of 32. */
+typedef void qk_stream_packed_fn(const uint8_t *stream, size_t n, unsigned bits, qk_blocks b,
+                                 float *y);
+typedef void qk_stream_looked_up_fn(const uint8_t *stream, size_t n, unsigned bits,
+                                    const float *table, float *y);
 
 /* IEEE binary16 or bfloat16 from binary32, ties to even, overflow to infinity, NaN becomes the
  * quiet NaN of that sign with payload 0 (0x7e00 / 0x7fc0 | sign). Subnormals are kept. */

@@ -206,4 +206,22 @@ static void value(const quant_job *job, quant_run run, const uint8_t *codes, flo
     quant_job_apply_scale(job, run, y);
 }
 
-const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, NULL, NULL, false};
+static uint64_t packed(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                       const uint8_t *stream, float *y)
+{
+    float table[MAX_ENTRIES];
+    const quant_run run = quant_job_run(job, m, p, n);
+    if ((run.length % 16 != 0 && run.length != n) ||
+        quant_job_channel_scale(job, run.channel) != 1.0f) {
+        return 0;
+    }
+    quant_job_load_table(job, run.region, entries_of(job), table);
+    if (job->scheme.bits == 8) {
+        qk()->stream_codebook(stream, run.length, table, entries_of(job), y);
+    } else {
+        qk()->stream_looked_up(stream, run.length, (unsigned)job->scheme.bits, table, y);
+    }
+    return run.length;
+}
+
+const quant_codec quant_codebook_codec = {work_bytes, fit, code, value, NULL, NULL, packed, false};

@@ -76,17 +76,23 @@ typedef struct quant_codec {
      * returns how many. NULL or 0: run by run. */
     uint64_t (*values)(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
                        const uint8_t *codes, float *y);
+    /* The same from the packed codes, past the caches, p a multiple of 8 and y on a line of 64
+     * bytes; returns a multiple of 16 or n. NULL or 0: unpack first. */
+    uint64_t (*packed)(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                       const uint8_t *stream, float *y);
     bool signed_codes;     /* sign-extend when unpacking */
 } quant_codec;
 
 extern const quant_codec quant_linear_codec, quant_codebook_codec;
 extern const quant_codec quant_vector_codec; /* dim > 1; two functions below code and decode */
 
-/* The linear family's two, in linear_strip.c. */
+/* The linear family's, in linear_strip.c. */
 bool quant_linear_strip(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
                         quant_worker *worker);
 uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
                              const uint8_t *codes, float *y);
+uint64_t quant_linear_packed(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                             const uint8_t *stream, float *y);
 
 /* The job's codec; NULL for the float family, which has no regions. */
 const quant_codec *quant_job_codec(const quant_job *job);

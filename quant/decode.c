@@ -177,7 +177,7 @@ static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
     unsigned bits = (unsigned)job->scheme.bits;
     const uint8_t *stream = job->source + job->layout.codes.offset +
                             m * quant_job_matrix_bytes(job) + p / 8 * bits;
-    if (!job->straight || (codec && bits != 8)) {
+    if (!job->straight || (codec && bits != 8)) { /* stream_* ask for themselves */
         ask_for(job, stream, n / 8 * bits);
     }
     if (!codec) {
@@ -203,7 +203,19 @@ static void decode_step(const quant_job *job, uint64_t m, uint64_t p, uint64_t n
     }
 }
 
-/* The same; a result that is not to stay in cache and not on its lines goes through a buffer. */
+/* Packed codes that become values without a buffer between, if the family can; returns how many. */
+static uint64_t decode_packed(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
+{
+    const quant_codec *codec = quant_job_codec(job);
+    if (!job->straight || !codec || !codec->packed) {
+        return 0;
+    }
+    const uint8_t *codes = job->source + job->layout.codes.offset + m * quant_job_matrix_bytes(job);
+    return codec->packed(job, m, p, n, codes + p / 8 * (unsigned)job->scheme.bits, y);
+}
+
+/* The same as decode_step; a result that is not to stay in cache and not on its lines goes through
+ * a buffer. */
 static void decode_to(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, float *y)
 {
     if (job->stream && !job->straight) {
@@ -233,8 +245,11 @@ void quant_job_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, 
         n -= take;
     }
     while (n) {
-        uint64_t take = n < QUANT_STEP ? n : QUANT_STEP;
-        decode_to(job, m, p, take, y);
+        uint64_t take = decode_packed(job, m, p, n, y);
+        if (!take) {
+            take = n < QUANT_STEP ? n : QUANT_STEP;
+            decode_to(job, m, p, take, y);
+        }
         p += take;
         y += take;
         n -= take;

@@ -60,5 +60,5 @@ static void value(const quant_job *job, quant_run run, const uint8_t *codes, flo
     decode(codes, run.length, parameters(job, run.region), y);
 }
 
-const quant_codec quant_linear_codec = {no_work,            fit,                 code, value,
-                                        quant_linear_strip, quant_linear_values, true};
+const quant_codec quant_linear_codec = {no_work, fit, code, value, quant_linear_strip,
+                                        quant_linear_values, quant_linear_packed, true};

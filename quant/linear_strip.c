@@ -184,21 +184,46 @@ static qk_blocks load_blocks(const quant_job *job, uint64_t r, size_t n, float *
     return b;
 }
 
-uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
-                             const uint8_t *codes, float *y)
+/* How many of n elements from p on are of regions whose parameters are loaded at once, the first
+ * of which is *r; 0 where p does not begin one. */
+static uint64_t regions_at(const quant_job *job, uint64_t m, uint64_t p, uint64_t n, uint64_t *r)
 {
     const quant_regions *g = &job->regions;
-    float scale[MOST_REGIONS];
-    int8_t zero[MOST_REGIONS + 8];
     if (!g->contiguous || g->rows != 1 || p % g->length % g->block != 0) {
         return 0;
     }
-    const uint64_t r = m * g->per_matrix + p / g->length * g->blocks_per_channel +
-                       p % g->length / g->block;
+    *r = m * g->per_matrix + p / g->length * g->blocks_per_channel + p % g->length / g->block;
     n = g->length % g->block == 0 ? n : min_u64(n, g->length - p % g->length);
-    n = n / MOST_REGIONS < g->block ? n : MOST_REGIONS * g->block;
-    const size_t many = (size_t)(n / g->block + (n % g->block != 0));
-    qk_decode_blocks_fn *decode = job->straight ? qk()->stream_blocks : qk()->decode_blocks;
-    decode(codes, n, load_blocks(job, r, many, scale, zero), y);
+    return n / MOST_REGIONS < g->block ? n : MOST_REGIONS * g->block;
+}
+
+uint64_t quant_linear_values(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                             const uint8_t *codes, float *y)
+{
+    float scale[MOST_REGIONS];
+    int8_t zero[MOST_REGIONS + 8];
+    uint64_t r, block = job->regions.block;
+    n = regions_at(job, m, p, n, &r);
+    if (n) {
+        qk_decode_blocks_fn *decode = job->straight ? qk()->stream_blocks : qk()->decode_blocks;
+        decode(codes, n, load_blocks(job, r, (n + block - 1) / block, scale, zero), y);
+    }
+    return n;
+}
+
+uint64_t quant_linear_packed(const quant_job *job, uint64_t m, uint64_t p, uint64_t n,
+                             const uint8_t *stream, float *y)
+{
+    float scale[MOST_REGIONS];
+    int8_t zero[MOST_REGIONS + 8];
+    uint64_t r, block = job->regions.block;
+    if (job->scheme.bits == 8 || block % 32 != 0 || job->regions.length % block != 0) {
+        return 0;
+    }
+    n = regions_at(job, m, p, n, &r);
+    if (n) {
+        const qk_blocks b = load_blocks(job, r, (n + block - 1) / block, scale, zero);
+        qk()->stream_packed(stream, n, (unsigned)job->scheme.bits, b, y);
+    }
     return n;
 }

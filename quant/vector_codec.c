@@ -184,4 +184,4 @@ void quant_vector_decode(const quant_job *job, uint64_t m, uint64_t p, uint64_t 
     }
 }
 
-const quant_codec quant_vector_codec = {work_bytes, fit, NULL, NULL, NULL, NULL, false};
+const quant_codec quant_vector_codec = {work_bytes, fit, NULL, NULL, NULL, NULL, NULL, false};

@@ -126,3 +126,22 @@ void judge_decode_blocks(qk_decode_blocks_fn *want, qk_decode_blocks_fn *got, ju
         x = floats(c, 0, true); /* its place was that of the codes */
     }
 }
+
+/* Packed codes of all widths; blocks as the operation wants them, of few and of many codes. */
+void judge_stream_packed(qk_stream_packed_fn *want, qk_stream_packed_fn *got, judge_case *c)
+{
+    static const size_t lengths[] = {32, 64, 96, 1024, 1056, 4096};
+    static uint8_t stream[MOST];
+    memcpy(stream, bytes_of(c, c->n, 0xff), c->n); /* their place is that of the zero points */
+    for (unsigned bits = 1; bits <= 8; bits++) {
+        const size_t block = lengths[(bits + c->n / 8) % (sizeof lengths / sizeof *lengths)];
+        qk_blocks b = grids(c, floats(c, 0, true), block, (int)((bits + c->n) % 16));
+        char text[80];
+        snprintf(text, 80, "%u bits, blocks of %zu", bits, block);
+        open_rooms(c->n * sizeof(float), c->shift * sizeof(float));
+        const uint8_t *edge = judge_edge(0, stream, (c->n * bits + 7) / 8);
+        want(edge, c->n, bits, b, (float *)(void *)want_room.at);
+        got(edge, c->n, bits, b, (float *)(void *)got_room.at);
+        compare_rooms(c, text);
+    }
+}

@@ -247,6 +247,23 @@ static void judge_unpack(qk_unpack_fn *want, qk_unpack_fn *got, judge_case *c)
     }
 }
 
+static void judge_stream_looked_up(qk_stream_looked_up_fn *want, qk_stream_looked_up_fn *got,
+                                   judge_case *c)
+{
+    for (unsigned bits = 1; bits <= 8; bits++) {
+        float t[256];
+        char text[80];
+        snprintf(text, sizeof text, "%u bits", bits);
+        judge_fill(t, (size_t)1 << bits, c->fill, c->seed + 18);
+        const float *table = judge_edge(1, t, sizeof *t << bits);
+        const uint8_t *stream = bytes_of(c, (c->n * bits + 7) / 8, 0xff);
+        open_rooms(c->n * sizeof(float), c->shift * sizeof(float));
+        want(stream, c->n, bits, table, (float *)(void *)want_room.at);
+        got(stream, c->n, bits, table, (float *)(void *)got_room.at);
+        compare_rooms(c, text);
+    }
+}
+
 static void judge_stream(qk_stream_fn *want, qk_stream_fn *got, judge_case *c)
 {
     const float *x = floats(c, 0, false);

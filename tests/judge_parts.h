@@ -31,6 +31,7 @@ void judge_minmax_blocks(qk_minmax_blocks_fn *want, qk_minmax_blocks_fn *got, ju
 void judge_encode_blocks(qk_encode_blocks_fn *want, qk_encode_blocks_fn *got, judge_case *c);
 void judge_encode_int4(qk_encode_int4_fn *want, qk_encode_int4_fn *got, judge_case *c);
 void judge_decode_blocks(qk_decode_blocks_fn *want, qk_decode_blocks_fn *got, judge_case *c);
+void judge_stream_packed(qk_stream_packed_fn *want, qk_stream_packed_fn *got, judge_case *c);
 
 /* Judge of judge_nearest.c. */
 void judge_nearest(qk_nearest_fn *want, qk_nearest_fn *got, judge_case *c);

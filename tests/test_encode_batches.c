@@ -146,17 +146,23 @@ static size_t wrong_spans(const encoded *e, float *y, float *part, size_t span)
 /* Beyond a size results are written past the caches: the same values as in spans. */
 static void large_results_are_those_of_spans(void)
 {
-    static const char *const texts[] = {"int8:channel", "int4:block=32,asym", "f16", "bf16",
-                                        "lut4:group=64,mode=uniform"};
-    const size_t rows = 2048, cols = 4099, n = rows * cols, span = 100003;
-    float *w = weights(rows, cols, false), *part = malloc(span * sizeof *part);
-    float *y = aligned_alloc(64, (n + 16) * sizeof *y);
+    static const struct {
+        const char *text;
+        size_t cols; /* 4128: whole blocks, also of 96, which do not meet at pieces */
+    } cases[] = {{"int8:channel", 4099},       {"int4:block=32,asym", 4099}, {"f16", 4099},
+                 {"bf16", 4099},               {"lut4:group=64,mode=uniform", 4099},
+                 {"int4:block=32,asym", 4128}, {"int3:block=96", 4128},
+                 {"int2:channel", 4128},       {"lut8:group=32,mode=uniform", 4128},
+                 {"lut6:group=7,mode=uniform", 4128}};
+    const size_t rows = 2048, most = rows * 4128, span = 100003;
+    float *w = weights(rows, 4128, false), *part = malloc(span * sizeof *part);
+    float *y = aligned_alloc(64, (most + 16) * sizeof *y);
     CU_ASSERT_FATAL(part != NULL && y != NULL);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < most; i++) {
         w[i] = fminf(fmaxf(w[i], -1000.0f), 1000.0f);
     }
-    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
-        encoded e = encode(texts[k], 0, (quant_shape){2, {rows, cols}}, w);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        encoded e = encode(cases[k].text, 0, (quant_shape){2, {rows, cases[k].cols}}, w);
         CU_ASSERT_EQUAL(wrong_spans(&e, y, part, span), 0);
         free(e.packed);
     }

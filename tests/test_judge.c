@@ -163,6 +163,17 @@ static void bad_stream_codebook(const uint8_t *codes, size_t n, const float *t, 
     plan.real->stream_codebook(codes, n, t, m, y);
     spoil(y);
 }
+static void bad_stream_packed(const uint8_t *s, size_t n, unsigned bits, qk_blocks b, float *y)
+{
+    plan.real->stream_packed(s, n, bits, b, y);
+    spoil(y);
+}
+static void bad_stream_looked_up(const uint8_t *s, size_t n, unsigned bits, const float *t,
+                                 float *y)
+{
+    plan.real->stream_looked_up(s, n, bits, t, y);
+    spoil(y);
+}
 static void bad_stream_f16(const uint16_t *x, size_t n, float *y)
 {
     plan.real->stream_f16(x, n, y);

@@ -134,6 +134,17 @@ static void run_unpack(const void *p)
     const work *w = p;
     ((qk_unpack_fn *)w->op)(data.codes8, w->n, w->parameter, data.bytes);
 }
+static void run_stream_packed(const void *p)
+{
+    const work *w = p;
+    const qk_blocks b = {32, data.scales, NULL, -7, 7, NULL};
+    ((qk_stream_packed_fn *)w->op)(data.codes8, w->n, w->parameter, b, data.y);
+}
+static void run_stream_looked_up(const void *p)
+{
+    const work *w = p;
+    ((qk_stream_looked_up_fn *)w->op)(data.codes8, w->n, w->parameter, data.table, data.y);
+}
 static void run_stream(const void *p)
 {
     const work *w = p; /* from the first-level cache, as callers do */
@@ -269,6 +280,14 @@ static void add_unpack(const char *name, any_fn *op)
         add_variant(name, op, run_unpack, bits, 1 + bits / 8.0);
     }
 }
+static void add_stream_packed(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_stream_packed, 4, 4.5);
+}
+static void add_stream_looked_up(const char *name, any_fn *op)
+{
+    add_variant(name, op, run_stream_looked_up, 4, 4.5);
+}
 static void add_stream(const char *name, any_fn *op) { add(name, op, run_stream, 0, 4); }
 static void add_narrow16(const char *name, any_fn *op) { add(name, op, run_narrow16, 0, 6); }
 static void add_widen16(const char *name, any_fn *op) { add(name, op, run_widen16, 0, 6); }
@@ -377,6 +396,5 @@ void bench_kernels(void)
     free(data.y);
     free(data.codes8);
     free(data.codes4);
-    free(data.bytes);
-    free(data.scales);
+    free(data.bytes), free(data.scales);
 }
