@@ -72,16 +72,12 @@ static inline pair difference(pair x, pair y)
 }
 
 /* The walk leaves the order in which memory comes, so the prefetcher is told: while a block is
- * walked, the lines of its successor are asked for one by one. `next` is the block itself at the
- * end of the array: nothing outside is ever named. */
-static inline const float *next_block(const float *block, size_t left)
+ * walked, the lines behind it are asked for one by one. At the end of the array that is what
+ * follows in memory, as a rule the caller's next piece; asking reads nothing. */
+static inline void ask_behind(const float *block, size_t g, size_t i)
 {
-    return left >= 2 * BLOCK ? block + BLOCK : block;
-}
-
-static inline void ask_for(const float *next, size_t g, size_t i)
-{
-    _mm_prefetch((const char *)(next + (BLOCK / QK_LANES) * g + (i - g) / 4), _MM_HINT_T0);
+    const size_t line = (BLOCK / QK_LANES) * g + (i - g) / 4;
+    _mm_prefetch((const char *)((uintptr_t)block + (BLOCK + line) * sizeof *block), _MM_HINT_T0);
 }
 
 /* ((lanes + 32) + 16) ... in registers: the fold of kernels.h. */
@@ -106,12 +102,11 @@ double qk_dot_f32_avx512(const float *x, const float *y, size_t n)
     double lane[QK_LANES] = {0};
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK;
-        const float *nx = next_block(x + begin, n - begin), *ny = next_block(y + begin, n - begin);
         for (size_t g = 0; g < QK_LANES && g < m; g += GROUP) {
             pair sum = load_lanes(lane + g);
             for (size_t i = g; i < m; i += QK_LANES) {
-                ask_for(nx, g, i);
-                ask_for(ny, g, i);
+                ask_behind(x + begin, g, i);
+                ask_behind(y + begin, g, i);
                 sum = add_exact(sum, doubles(x + begin + i, m - i), doubles(y + begin + i, m - i));
             }
             store_lanes(lane + g, sum);
@@ -135,11 +130,10 @@ double qk_sse_linear_avx512(const float *x, size_t n, qk_linear p)
     }
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK;
-        const float *next = next_block(x + begin, n - begin);
         for (size_t k = 0; k < QK_LANES && k < m; k += GROUP) {
             pair sum = load_lanes(lane + k);
             for (size_t i = k; i < m; i += QK_LANES) {
-                ask_for(next, k, i);
+                ask_behind(x + begin, k, i);
                 __mmask16 there = first_of_16(m - i);
                 __m512 w = _mm512_maskz_loadu_ps(there, x + begin + i);
                 __m512 y = _mm512_maskz_mov_ps(there, copy_of(w, &g));
@@ -151,21 +145,17 @@ double qk_sse_linear_avx512(const float *x, size_t n, qk_linear p)
     return fold(lane);
 }
 
-/* Where a block lies in both arrays, and what follows it. */
-typedef struct blocks {
-    const float *ref, *got, *next_ref, *next_got;
-} blocks;
-
 /* One group of lanes through the rows of a block of m; returns the largest |w - y|, in which NaN
  * is left out: the caller sees it in the energies. */
-static inline __m512d walk_group(qk_energies *s, size_t g, blocks b, size_t m, __m512d most)
+static inline __m512d walk_group(qk_energies *s, size_t g, const float *ref, const float *got,
+                                 size_t m, __m512d most)
 {
     pair ref2 = load_lanes(s->ref2 + g), got2 = load_lanes(s->got2 + g);
     pair dot = load_lanes(s->dot + g), err2 = load_lanes(s->err2 + g);
     for (size_t i = g; i < m; i += QK_LANES) {
-        ask_for(b.next_ref, g, i);
-        ask_for(b.next_got, g, i);
-        pair w = doubles(b.ref + i, m - i), y = doubles(b.got + i, m - i), e = difference(w, y);
+        ask_behind(ref, g, i);
+        ask_behind(got, g, i);
+        pair w = doubles(ref + i, m - i), y = doubles(got + i, m - i), e = difference(w, y);
         ref2 = add_exact(ref2, w, w);
         got2 = add_exact(got2, y, y);
         dot = add_exact(dot, w, y);
@@ -180,6 +170,21 @@ static inline __m512d walk_group(qk_energies *s, size_t g, blocks b, size_t m, _
     return most;
 }
 
+/* From `from` on, where the first sixteen begin among which a difference is `most`; at the latest
+ * the incomplete ones at the end. */
+static size_t near_most(const float *ref, const float *got, size_t from, size_t n, double most)
+{
+    const __m512d m = _mm512_set1_pd(most);
+    for (; n - from >= GROUP; from += GROUP) {
+        const pair e = difference(doubles(ref + from, GROUP), doubles(got + from, GROUP));
+        if (_mm512_cmp_pd_mask(_mm512_abs_pd(e.a), m, _CMP_EQ_OQ) |
+            _mm512_cmp_pd_mask(_mm512_abs_pd(e.b), m, _CMP_EQ_OQ)) {
+            break;
+        }
+    }
+    return from;
+}
+
 void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fidelity *out)
 {
     qk_energies s = {{0}, {0}, {0}, {0}};
@@ -187,11 +192,9 @@ void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fid
     size_t where = 0; /* begin of the block that raised `most` */
     for (size_t begin = 0; begin < n; begin += BLOCK) {
         const size_t m = n - begin < BLOCK ? n - begin : BLOCK;
-        const blocks b = {ref + begin, got + begin, next_block(ref + begin, n - begin),
-                          next_block(got + begin, n - begin)};
         __m512d here = _mm512_set1_pd(most);
         for (size_t g = 0; g < QK_LANES && g < m; g += GROUP) {
-            here = walk_group(&s, g, b, m, here);
+            here = walk_group(&s, g, ref + begin, got + begin, m, here);
         }
         double highest = _mm512_reduce_max_pd(here);
         where = highest > most ? begin : where;
@@ -201,7 +204,7 @@ void qk_fidelity_f32_avx512(const float *ref, const float *got, size_t n, qk_fid
     out->got2 = fold(s.got2);
     out->dot = fold(s.dot);
     out->err2 = fold(s.err2);
-    qk_place_most(ref, got, n, most, where, out);
+    qk_place_most(ref, got, n, most, near_most(ref, got, where, n, most), out);
 }
 
 #endif
