@@ -151,11 +151,11 @@ ci:
 	@sh tests/ci.sh
 extra:
 	@sh tests/extra/run.sh
-asan: # a fifth of the random cases: the sanitizers are slow
+asan: # a tenth of the random cases: the sanitizers are slow
 	@$(MAKE) --no-print-directory B=build/asan OPT=-O1 \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test-programs
 	$(Q)EXAMPLE_FLAGS="-fsanitize=address,undefined" QUANT=build/asan/quant build/asan/tests/main \
-	  --cases 200
+	  --cases 100
 bench: all $(B)/tests/bench
 	$(Q)$(B)/tests/bench
 bench-peers: all $(B)/tests/peers
