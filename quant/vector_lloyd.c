@@ -61,10 +61,29 @@ static void bound_distances(const float *restrict lane, size_t n, const quant_ve
     }
 }
 
+/* Four chains, so that none waits for the other. */
+static float least_of(const float *x, size_t n)
+{
+    float a = INFINITY, b = a, c = a, d = a;
+    size_t i = 0;
+    for (; n - i >= 4; i += 4) {
+        a = x[i] < a ? x[i] : a;
+        b = x[i + 1] < b ? x[i + 1] : b;
+        c = x[i + 2] < c ? x[i + 2] : c;
+        d = x[i + 3] < d ? x[i + 3] : d;
+    }
+    for (; i < n; i++) {
+        a = x[i] < a ? x[i] : a;
+    }
+    a = a < b ? a : b;
+    c = c < d ? c : d;
+    return a < c ? a : c;
+}
+
 /* Those of `from` that can be nearest to a vector in the box. */
 static void shorten(const sieve *from, const quant_vector_box *b, size_t dim, sieve *to)
 {
-    float near[QUANT_CODEBOOK_ENTRIES], far[QUANT_CODEBOOK_ENTRIES], least = INFINITY, sum = 1.0f;
+    float near[QUANT_CODEBOOK_ENTRIES], far[QUANT_CODEBOOK_ENTRIES], least, sum = 1.0f;
     uint8_t keep[QUANT_CODEBOOK_ENTRIES];
     size_t n = 0;
     memset(near, 0, from->n * sizeof *near);
@@ -72,10 +91,7 @@ static void shorten(const sieve *from, const quant_vector_box *b, size_t dim, si
     for (size_t d = 0; d < dim; d++) {
         bound_distances(from->lane[d], from->n, b, d, near, far);
     }
-#pragma omp simd reduction(min : least)
-    for (size_t j = 0; j < from->n; j++) {
-        least = far[j] < least ? far[j] : least;
-    }
+    least = least_of(far, from->n);
     for (size_t d = 0; d < dim; d++) {
         sum += b->heavy[d];
     }
