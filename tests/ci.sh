@@ -80,8 +80,8 @@ demo_prints_the_readme() {
             END { exit bad || FNR != lines }' - build/ci.demo
 }
 with_clang() { make -s -j2 CC=clang B=build/clang test-programs; }
-# A quarter of the random cases: all of them ran above, with what these two share.
-clang_tests() { EXAMPLE_CC=clang QUANT=build/clang/quant build/clang/tests/main --cases 250; }
+# A tenth of the random cases: all of them ran above, with what these two share.
+clang_tests() { EXAMPLE_CC=clang QUANT=build/clang/quant build/clang/tests/main --cases 100; }
 # As on a processor that is no x86, and as with a compiler that stops at AVX2.
 older_builds() {
     for lacks in X86= AVX512=; do
@@ -92,7 +92,7 @@ older_builds() {
         rm -rf build/older
     done
 }
-scalar_tests() { QUANT_ISA=scalar QUANT=build/quant build/tests/main --cases 250; }
+scalar_tests() { QUANT_ISA=scalar QUANT=build/quant build/tests/main --cases 100; }
 
 step "tests, longer tier" env QUANT=build/quant build/tests/main --long
 step "tests with scalar kernels" scalar_tests
