@@ -3,6 +3,7 @@
  * from memory once, is measured, and coded by the scale that came of it. The bytes are those of
  * fit and code (linear.c), region by region. */
 #include <float.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 #include "quant/codec.h"
@@ -97,13 +98,15 @@ static void code_batch(const quant_job *job, sequence s, const float *scale, uin
     }
 }
 
-/* Whole batches of the kernel that knows such regions from floats to codes, as many as it takes;
- * returns how many elements. s.p counts from the tensor's first element. */
+/* Whole batches of the kernel that knows such regions from floats to codes, MOST_REGIONS of them at
+ * most; returns how many elements. s.p counts from the tensor's first element. Scales go by way of
+ * `half`: packed buffers have no alignment. */
 static uint64_t code_at_once(const quant_job *job, sequence s, uint8_t *stream,
                              quant_worker *worker)
 {
     const quant_scheme *scheme = &job->scheme;
     uint8_t codes[QUANT_PIECE];
+    uint16_t half[MOST_REGIONS];
     qk_int4 g;
     if (scheme->bits != 4 || scheme->asymmetric || scheme->store != QUANT_STORE_F16 ||
         s.block != QK_INT4_BLOCK) {
@@ -111,9 +114,11 @@ static uint64_t code_at_once(const quant_job *job, sequence s, uint8_t *stream,
     }
     quant_linear_plain(scheme, &g.steps, &g.least, &g.most);
     quant_linear_codes(scheme, &g.lowest, &g.highest);
-    uint16_t *scale = (uint16_t *)(void *)(job->packed + job->layout.scale.offset) + s.r;
     size_t outside;
-    const size_t done = qk()->encode_int4(job->w + s.p, s.n, g, scale, stream, &outside);
+    const size_t most = min_u64(s.n, (uint64_t)MOST_REGIONS * QK_INT4_BLOCK);
+    const size_t done = qk()->encode_int4(job->w + s.p, most, g, half, stream, &outside);
+    memcpy(job->packed + job->layout.scale.offset + s.r * sizeof *half, half,
+           done / QK_INT4_BLOCK * sizeof *half);
     worker->saturated += outside;
     for (size_t i = 0; worker->count && i < done; i += QUANT_PIECE) {
         const size_t n = min_u64(QUANT_PIECE, done - i);
@@ -133,8 +138,8 @@ static bool code_sequence(const quant_job *job, uint64_t m, sequence s, quant_wo
         const uint64_t done = code_at_once(job, (sequence){base + s.p, s.n, s.block, s.r},
                                            stream + s.p * bits / 8, worker);
         s = (sequence){s.p + done, s.n - done, s.block, s.r + done / s.block};
-        if (!s.n) {
-            break;
+        if (done) {
+            continue;
         }
         sequence part = {base + s.p, min_u64(regions * s.block, s.n), s.block, s.r};
         const size_t many = (size_t)(part.n / s.block + (part.n % s.block != 0));
