@@ -364,6 +364,26 @@ static void short_memory_is_reported(void)
     }
 }
 
+static void a_buffer_may_lie_anywhere(void)
+{
+    static float w[4 * 1024];
+    static uint8_t even[1 << 15], odd[(1 << 15) + 1];
+    const quant_shape shape = {2, {4, 1024}};
+    quant_random r = quant_random_stream(1, "anywhere");
+    quant_random_fill_normal(&r, 0, 4 * 1024, w);
+    for (int i = 0; i < EVERY; i++) {
+        quant_scheme s;
+        quant_layout l;
+        if (quant_scheme_parse(NULL, every[i], &s) != QUANT_OK ||
+            quant_encode_layout(NULL, &s, &shape, &l) != QUANT_OK || l.bytes > sizeof even) {
+            continue;
+        }
+        quant_status a = quant_encode(NULL, &s, &shape, w, even, l.bytes, NULL);
+        quant_status b = quant_encode(NULL, &s, &shape, w, odd + 1, l.bytes, NULL);
+        CU_ASSERT(a == b && (a != QUANT_OK || memcmp(even, odd + 1, l.bytes) == 0));
+    }
+}
+
 TEST_SUITE(encode_limits,
            {"zeros decode to zeros", zeros_decode_to_zeros},
            {"constants", constants_come_within_half_a_step},
@@ -376,4 +396,5 @@ TEST_SUITE(encode_limits,
            {"layouts by hand", layouts_by_hand},
            {"threads do not matter", threads_do_not_matter},
            {"spans agree with the whole", spans_agree_with_the_whole},
+           {"a buffer may lie anywhere", a_buffer_may_lie_anywhere},
            {"short memory is reported", short_memory_is_reported})
